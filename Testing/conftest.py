@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from pathlib import Path
 
 # Before anything imports torch or transformers.
@@ -16,40 +18,44 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
-_deselected: list[str] = []
+_deselected: dict[str, int] = {}
+
+# marker -> (is it there?, what a person reads when it is not)
+NEEDS = {
+    "shared": (
+        lambda: (SHARED / "known" / "index.jsonl").is_file(),
+        "they need the research data in ../shared/data, which lies beside some checkouts and may not be published",
+    ),
+    "dciodvfy": (
+        lambda: shutil.which("dciodvfy") is not None,
+        "they need the program dciodvfy (apt-get install dicom3tools)",
+    ),
+}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Take out the tests marked ``shared`` where the data does not lie beside the checkout. The only such rule."""
-    if (SHARED / "known" / "index.jsonl").is_file():
-        return
+    """Take out the tests whose marker names something that is not on this machine. The only such rule."""
+    lacking = {marker for marker, (is_there, _) in NEEDS.items() if not is_there()}
     keep, out = [], []
     for item in items:
-        (out if item.get_closest_marker("shared") else keep).append(item)
+        reason = next((marker for marker in sorted(lacking) if item.get_closest_marker(marker)), None)
+        (out if reason else keep).append(item)
+        if reason:
+            _deselected[reason] = _deselected.get(reason, 0) + 1
     if out:
-        _deselected.extend(item.nodeid for item in out)
         config.hook.pytest_deselected(items=out)
         items[:] = keep
 
 
 def pytest_terminal_summary(terminalreporter) -> None:
     """Say how many tests were taken out, and why."""
-    if _deselected:
-        terminalreporter.write_line(
-            f"{len(_deselected)} tests were not run: they need the research data in ../shared/data, which lies beside "
-            "some checkouts, may not be published, and is not there."
-        )
+    for marker, count in _deselected.items():
+        terminalreporter.write_line(f"{count} tests were not run: {NEEDS[marker][1]}.")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _few_threads() -> None:
-    """Let torch use the number of threads that the environment allows (default 1: machines that test are busy)."""
-    import importlib.util
-
-    if importlib.util.find_spec("torch") is None:
-        return
-    import sys
-
+    """Give torch the threads that the environment allows (default 1: machines that test are busy)."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 

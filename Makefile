@@ -1,0 +1,76 @@
+# One command for each wish; every set-up step happens once and leaves a stamp in .venv.
+#   make demo                                   four questions about a real CT
+#   make demo CT=scan.nii.gz QUESTION="..."     your own
+#   make test                                   everything that CI runs
+#   make bench                                  the table of times and memory
+#   make lint | make clean
+# On Linux without a GPU pass PyTorch's CPU index to skip the much larger CUDA build: see README, "Install".
+
+PYTHON     ?= python3
+TORCH_ARGS ?=
+OUT        ?= demo
+TESTS      ?= Testing/Unit
+CT         ?=
+QUESTION   ?=
+
+BIN   := .venv/bin
+PIP   := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PINS   = $$($(BIN)/python -c 'import sys; print("-c constraints-py311.txt" if sys.version_info[:2] == (3, 11) else "")')
+CHECK := $(BIN)/python -m ctreasoner.system
+
+export CT QUESTION OUT
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench lint clean
+
+help:
+	@sed -n '2,7s/^# \{0,1\}//p' Makefile
+
+demo: .venv/.engine
+	@if [ -n "$$CT" ]; then \
+	  $(BIN)/ctreasoner ask "$$CT" "$${QUESTION:-What is here?}" --out "$$OUT"; \
+	else \
+	  $(BIN)/ctreasoner demo --out "$$OUT"; \
+	fi
+
+test: .venv/.dev
+	$(CHECK) dev
+	$(BIN)/python -m pytest $(TESTS)
+
+bench: .venv/.bench
+	$(BIN)/ctreasoner bench
+
+lint: .venv/.dev
+	$(BIN)/ruff check CTReasoner Testing
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis
+
+.venv/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "CTReasoner needs Python 3.11 or newer; '$(PYTHON)' is older or missing. Name another one: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo "This Python cannot make virtual environments. Install the package python3-venv (Debian, Ubuntu: apt-get install python3-venv)."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.torch: | .venv/.python
+	@echo "Setting up .venv: PyTorch first. The engine takes about 1.8 GB on disk with PyTorch for the CPU, some minutes once."
+	$(PIP) $(TORCH_ARGS) 'torch==2.13.0'
+	@touch $@
+
+.venv/.engine: pyproject.toml constraints-py311.txt | .venv/.torch
+	@echo "Setting up .venv: the engine (part of the 1.8 GB)."
+	$(PIP) $(PINS) -e '.[engine]'
+	$(CHECK) engine
+	@touch $@
+
+.venv/.bench: .venv/.engine
+	@echo "Setting up .venv: MONAI for the comparison (about 50 MB more)."
+	$(PIP) $(PINS) -e '.[engine,train]'
+	@touch $@
+
+.venv/.dev: .venv/.engine
+	@echo "Setting up .venv: what the tests need (about 1.1 GB more: VTK and Slicer's core, dcmqi, MONAI, pytest)."
+	$(PIP) $(PINS) -e '.[engine,dev]'
+	@touch $@
