@@ -1,0 +1,182 @@
+"""The front door for programs: load a CT, load a model, ask.
+
+>>> volume = load_volume("ct.nii.gz")                                     # doctest: +SKIP
+>>> reasoner = Reasoner.from_pretrained("compact")                        # doctest: +SKIP
+>>> reasoner.ask(volume, "What is here?", clicks=[(-56, -86, -116)]).text  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .answer import Answer, Assembler, FoundObject
+from .errors import InputError, ModelError, UsageError
+from .events import Click, Event, Options, PromptBox, Request, Scribble
+
+if TYPE_CHECKING:
+    from .geometry import Volume
+
+DEFAULT_MODEL = "compact"
+_HERE = Path(__file__).resolve().parent
+# In a checkout and in Slicer the models lie beside Logic/; in an installed package, inside it.
+MODEL_FOLDERS = (_HERE.parent.parent / "Resources" / "Models", _HERE / "_models")
+
+
+def load_volume(path: str | Path) -> Volume:
+    """Return the CT that lies at ``path``: NIfTI, NRRD, MetaImage, a DICOM folder, zip or file.
+
+    Raises
+    ------
+    InputError : where the file is missing, broken, or not a CT. The sentence says what was expected and what came.
+    """
+    from .io import read_volume
+
+    return read_volume(Path(path))
+
+
+def model_folder(name_or_folder: str | Path = DEFAULT_MODEL) -> Path:
+    """Return the folder of a model that ships ("compact") or of a user's own.
+
+    Raises
+    ------
+    ModelError : CTR-MOD-001 where there is no such model.
+    """
+    wanted = Path(name_or_folder).expanduser()
+    candidates = [wanted, *(folder / str(name_or_folder) for folder in MODEL_FOLDERS)]
+    for folder in candidates:
+        if (folder / "config.json").is_file():
+            return folder
+    if wanted.is_dir():
+        raise ModelError(f"The folder {wanted.name} holds no model: it has no config.json.", code="CTR-MOD-001",
+                         hint="Name a folder that save_pretrained wrote.")
+    raise ModelError(f"There is no model '{wanted.name}'.", code="CTR-MOD-001",
+                     hint=f"'{DEFAULT_MODEL}' ships with the package; any other is the path of its folder.")
+
+
+class Reasoner:
+    """A loaded model with the conversations that it has had.
+
+    ``answer`` gives the events while they happen, ``ask`` the finished answer. Both keep the conversation, so that a later
+    question may speak of an earlier answer ("how large is it?").
+    """
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+        self._identities: dict[int, tuple[Any, str]] = {}
+        self._objects: dict[str, dict[str, FoundObject]] = {}
+        self._workspace: Path | None = None
+
+    @classmethod
+    def from_pretrained(cls, name_or_folder: str | Path = DEFAULT_MODEL, *, threads: int | None = None) -> Reasoner:
+        """Load a model by the name of one that ships, or from a folder; ``threads`` None leaves the choice to torch."""
+        folder = model_folder(name_or_folder)
+        from .engine import Engine
+
+        return cls(Engine.from_pretrained(folder, threads=threads))
+
+    def register(self, volume: Volume | str | Path) -> str:
+        """Make a CT known and return its identity, which ``Request.volume`` then takes. A path is read first."""
+        if isinstance(volume, (str, Path)):
+            volume = load_volume(volume)
+        known = self._identities.get(id(volume))
+        if known is None or known[0] is not volume:
+            known = self._identities[id(volume)] = (volume, self.engine.register(volume))
+        return known[1]
+
+    def answer(self, request: Request, *, workspace: Path | None = None) -> Iterator[Event]:
+        """Yield the events of an answer while they happen.
+
+        Close the iterator to cancel. ``workspace`` is the folder for the arrays of the masks; without it a temporary one is
+        used, which lives as long as this object.
+        """
+        yield from self.engine.answer(request, workspace=workspace or self.workspace)
+
+    def ask(self, volume: Volume | str | Path, question: str = "", *,
+            clicks: Iterable[Click | Sequence[float]] = (),
+            boxes: Iterable[PromptBox | Sequence[float]] = (),
+            scribbles: Iterable[Scribble | Sequence[Sequence[float]]] = (),
+            target: str | None = None,
+            conversation: str = "default",
+            options: Options | None = None) -> Answer:
+        """Return the finished answer to one question about one CT.
+
+        Parameters
+        ----------
+        volume : a ``Volume``, or the path of one.
+        clicks : RAS mm points, or ``Click`` objects.
+        boxes : (R, A, S, size R, size A, size S) in mm, or ``PromptBox`` objects.
+        scribbles : polylines of RAS mm points, or ``Scribble`` objects.
+        target : id of an object of an earlier answer that the prompts refine.
+
+        Raises
+        ------
+        CTReasonerError : where the question cannot be answered at all. "Absent", "outside" and "unsupported" are answers.
+        """
+        request = make_request(self.register(volume), question, clicks=clicks, boxes=boxes, scribbles=scribbles,
+                               target=target, conversation=conversation, options=options)
+        objects = self._objects.setdefault(conversation, {})
+        fold = Assembler(request, earlier=objects, folder=self.workspace)
+        for event in self.answer(request):
+            fold.add(event)
+        objects.update((o.id, o) for o in fold.answer.objects)
+        if fold.answer.error is not None:
+            raise error_of(fold.answer.error)
+        return fold.answer
+
+    @property
+    def workspace(self) -> Path:
+        """The temporary folder of this object's mask arrays; it goes when the object goes."""
+        if self._workspace is None:
+            self._workspace = Path(tempfile.mkdtemp(prefix="ctreasoner-"))
+            weakref.finalize(self, shutil.rmtree, self._workspace, True)
+        return self._workspace
+
+
+def make_request(volume: str, question: str = "", *, clicks: Iterable = (), boxes: Iterable = (), scribbles: Iterable = (),
+                 target: str | None = None, conversation: str = "default", options: Options | None = None) -> Request:
+    """Return a request from plain numbers, checked: every point is finite, every size positive."""
+    made_clicks = tuple(c if isinstance(c, Click) else Click(point_ras=_numbers(c, 3, "A click")) for c in clicks)
+    made_boxes = tuple(b if isinstance(b, PromptBox) else _box(b) for b in boxes)
+    made_scribbles = tuple(s if isinstance(s, Scribble) else Scribble(
+        points_ras=tuple(_numbers(p, 3, "A point of a scribble") for p in s)) for s in scribbles)
+    if not (question.strip() or made_clicks or made_boxes or made_scribbles):
+        raise UsageError("There is no question: give words, a click, a box or a scribble.", code="CTR-USE-001")
+    return Request(volume=volume, text=question, clicks=made_clicks, boxes=made_boxes, scribbles=made_scribbles,
+                   target=target, conversation=conversation, options=options or Options())
+
+
+def error_of(failed: Mapping[str, str]) -> Exception:
+    """Return the exception that a ``Failed`` event stands for."""
+    from . import errors
+
+    kinds = {"USE": errors.UsageError, "IO": errors.InputError, "GEO": errors.GeometryError, "MOD": errors.ModelError,
+             "RES": errors.ResourceError, "NET": errors.NetworkError, "INT": errors.Interrupted}
+    code = failed.get("code", "")
+    group = code.split("-")[1] if code.count("-") >= 2 else ""
+    kind = kinds.get(group, errors.CTReasonerError)
+    return kind(failed.get("sentence", "The answer failed."), code=code, hint=failed.get("hint", ""))
+
+
+def _box(numbers: Sequence[float]) -> PromptBox:
+    values = _numbers(numbers, 6, "A box")
+    if min(values[3:]) <= 0:
+        raise InputError("A box needs three positive sizes in mm; this one has "
+                         f"{', '.join(f'{v:g}' for v in values[3:])}.", code="CTR-GEO-021")
+    return PromptBox(centre_ras=values[:3], size_mm=values[3:])
+
+
+def _numbers(values: Sequence[float], count: int, what: str) -> tuple[float, ...]:
+    """Return ``count`` finite floats, or say what was expected."""
+    try:
+        numbers = tuple(float(v) for v in values)
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != count or not all(abs(n) < 1e6 for n in numbers):
+        names = "R,A,S" if count == 3 else "R,A,S,width,depth,height"
+        raise UsageError(f"{what} is {count} finite numbers in mm, {names}; got {values!r}.", code="CTR-USE-002")
+    return numbers
