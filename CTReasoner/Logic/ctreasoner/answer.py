@@ -9,10 +9,11 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .checked import plain
 from .errors import InputError, ResourceError
 from .version import __version__
 
@@ -122,7 +123,7 @@ class Assembler:
 
     def add(self, event: Event) -> None:
         """Take one event. Unknown types change nothing."""
-        kind = type(event).__name__.rstrip("_")
+        kind = event.type
         self.answer.events.append(event)
         self.answer.id = self.answer.id or event.answer
         handler = getattr(self, f"_on_{kind.lower()}", None)
@@ -146,8 +147,7 @@ class Assembler:
         return new
 
     def _on_started(self, event) -> None:
-        engine = event.engine
-        self.answer.engine = dict(engine) if isinstance(engine, Mapping) else {"name": str(engine)}
+        self.answer.engine = dict(event.engine) if isinstance(event.engine, Mapping) else {"name": event.engine}
         self.answer.model, self.answer.volume = dict(event.model), dict(event.volume)
 
     def _on_intent(self, event) -> None:
@@ -259,19 +259,6 @@ def read_answer_file(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("v") != ANSWER_VERSION:
         raise InputError(f"{Path(path).name} is not an answer of version {ANSWER_VERSION}.", code="CTR-IO-061")
     return content
-
-
-def plain(value: Any) -> Any:
-    """Return the value as what JSON knows: dataclasses, tuples and numpy numbers become dicts, lists and numbers."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    return str(value) if isinstance(value, Path) else value
 
 
 def _facts(event: Event, drop: tuple[str, ...] = ()) -> dict[str, Any]:

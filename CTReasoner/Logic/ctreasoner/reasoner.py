@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .answer import Answer, Assembler, FoundObject
-from .errors import InputError, ModelError, UsageError
+from .errors import ModelError, UsageError
 from .events import Click, Event, Options, PromptBox, Request, Scribble
 
 if TYPE_CHECKING:
@@ -139,15 +139,17 @@ class Reasoner:
 
 def make_request(volume: str, question: str = "", *, clicks: Iterable = (), boxes: Iterable = (), scribbles: Iterable = (),
                  target: str | None = None, conversation: str = "default", options: Options | None = None) -> Request:
-    """Return a request from plain numbers, checked: every point is finite, every size positive."""
-    made_clicks = tuple(c if isinstance(c, Click) else Click(point_ras=_numbers(c, 3, "A click")) for c in clicks)
-    made_boxes = tuple(b if isinstance(b, PromptBox) else _box(b) for b in boxes)
-    made_scribbles = tuple(s if isinstance(s, Scribble) else Scribble(
-        points_ras=tuple(_numbers(p, 3, "A point of a scribble") for p in s)) for s in scribbles)
-    if not (question.strip() or made_clicks or made_boxes or made_scribbles):
-        raise UsageError("There is no question: give words, a click, a box or a scribble.", code="CTR-USE-001")
-    return Request(volume=volume, text=question, clicks=made_clicks, boxes=made_boxes, scribbles=made_scribbles,
-                   target=target, conversation=conversation, options=options or Options())
+    """Return a request from plain numbers or ready prompts."""
+    return Request(
+        volume=volume,
+        text=question,
+        clicks=tuple(c if isinstance(c, Click) else Click(point_ras=_numbers(c, 3, "A click")) for c in clicks),
+        boxes=tuple(b if isinstance(b, PromptBox) else _box(b) for b in boxes),
+        scribbles=tuple(s if isinstance(s, Scribble) else _scribble(s) for s in scribbles),
+        target=target,
+        conversation=conversation,
+        options=options or Options(),
+    )
 
 
 def error_of(failed: Mapping[str, str]) -> Exception:
@@ -164,10 +166,11 @@ def error_of(failed: Mapping[str, str]) -> Exception:
 
 def _box(numbers: Sequence[float]) -> PromptBox:
     values = _numbers(numbers, 6, "A box")
-    if min(values[3:]) <= 0:
-        raise InputError("A box needs three positive sizes in mm; this one has "
-                         f"{', '.join(f'{v:g}' for v in values[3:])}.", code="CTR-GEO-021")
     return PromptBox(centre_ras=values[:3], size_mm=values[3:])
+
+
+def _scribble(points: Sequence[Sequence[float]]) -> Scribble:
+    return Scribble(points_ras=tuple(_numbers(p, 3, "A point of a scribble") for p in points))
 
 
 def _numbers(values: Sequence[float], count: int, what: str) -> tuple[float, ...]:

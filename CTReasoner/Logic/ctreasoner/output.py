@@ -1,0 +1,185 @@
+"""The folder of a conversation: the stream as it comes, and at the end everything that other programs read.
+
+``events.jsonl`` grows event by event, so that whatever interrupts an answer, what was known stays readable. ``finish`` writes
+masks, segmentation, markups, DICOM and the report, and ``answer.json``, whose paths are all relative to it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .answer import Answer, Assembler, FoundObject, answer_file, write_json
+from .errors import CTReasonerError, InputError, ResourceError
+from .events import LAST_EVENTS, Cancelled, Event, Mask, load_mask, to_json
+
+if TYPE_CHECKING:
+    from .geometry import Volume
+
+EVENTS, ANSWER, REPORT, SEGMENTATION, BOXES, DICOM = (
+    "events.jsonl", "answer.json", "report.html", "segmentation.seg.nrrd", "boxes.mrk.json", "dicom")
+OURS = (EVENTS, ANSWER, REPORT, SEGMENTATION, "masks", "markups", "arrays", DICOM)
+
+
+class OutputFolder:
+    """Where the answers about one CT are kept.
+
+    Parameters
+    ----------
+    folder : made where it does not exist; the files of an earlier conversation in it are replaced.
+    source : the path that the CT was read from; a DICOM source gives the segmentation its series.
+    credit : a line about the CT's origin for the report.
+    """
+
+    def __init__(self, folder: Path, volume: Volume, *, source: Path | None = None, credit: str = "") -> None:
+        self.folder, self.volume, self.source, self.credit = Path(folder), volume, source, credit
+        self.answers: list[Answer] = []
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._clear()
+            (self.folder / EVENTS).write_bytes(b"")
+        except OSError as error:
+            raise _disk(error, self.folder.name) from error
+
+    def _clear(self) -> None:
+        """Take away an earlier conversation; files that are not ours stay."""
+        if not (self.folder / EVENTS).is_file():
+            return
+        for name in OURS:
+            path = self.folder / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+    def record(self, events: Iterable[Event], fold: Assembler) -> Iterator[Event]:
+        """Pass a stream on while it is written and folded; a stream that is cut off ends with ``Cancelled``."""
+        fold.answer.folder = self.folder
+        self.answers.append(fold.answer)
+        last: Event | None = None
+        try:
+            for event in events:
+                self._append(event)
+                fold.add(event)
+                last = event
+                yield event
+        finally:
+            if last is not None and not isinstance(last, LAST_EVENTS):
+                end = Cancelled(answer=last.answer, seq=last.seq + 1, t=last.t)
+                fold.add(end)
+                self._append(end)
+            self.write_answer()
+
+    def _append(self, event: Event) -> None:
+        """Put one line at the end of the stream's file; it is on its way to the disk when this returns."""
+        try:
+            with (self.folder / EVENTS).open("a", encoding="utf-8", newline="\n") as file:
+                file.write(to_json(event) + "\n")
+        except OSError as error:
+            raise _disk(error, EVENTS) from error
+
+    def write_answer(self, files: dict[str, str] | None = None) -> None:
+        """Write ``answer.json`` for the turns so far; an object's mask is named where its file exists."""
+        content = answer_file(self.answers, self._mask_file, files=files)
+        content["volume"] = {**content["volume"], "name": self.volume.name, "shape": list(self.volume.shape),
+                             "ijk_to_ras": self.volume.affine.tolist()}
+        write_json(content, self.folder / ANSWER)
+
+    def finish(self) -> dict[str, str]:
+        """Write all that is made once a conversation is over. Returns {what: path relative to the folder}.
+
+        What there is nothing to put into (no object was found, say) is left out; a full disk is a ``ResourceError``.
+        """
+        try:
+            files = self._write_all()
+        except OSError as error:
+            raise _disk(error, self.folder.name) from error
+        return files
+
+    def _write_all(self) -> dict[str, str]:
+        from .vocabulary import Vocabulary
+
+        vocabulary = Vocabulary.load()
+        segments = list(self.segments())
+        files = {"events": EVENTS, "answer": ANSWER}
+        if segments:
+            files["masks"] = self._write_masks(segments)
+            files["segmentation"] = self._write_segmentation(segments, vocabulary)
+            files["DICOM-SEG"] = self._write_dicom(segments, vocabulary)
+        boxes = self._write_markups(vocabulary)
+        if boxes:
+            files["markups"] = boxes
+        self.write_answer(files)
+        files["report"] = self._write_report()
+        self.write_answer(files)
+        return files
+
+    def segments(self) -> Iterator[tuple[FoundObject, Any]]:
+        """Yield every object that has a mask with a voxel, in its last state, with its crop (uint8 [i, j, k])."""
+        latest = {o.id: o for answer in self.answers for o in answer.objects if o.mask is not None}
+        for found in latest.values():
+            crop = load_mask(found.mask, self.folder)
+            if crop.any():
+                yield found, crop
+
+    def _mask_file(self, found: FoundObject) -> str | None:
+        path = f"masks/{found.id}.nii.gz"
+        return path if found.mask is not None and (self.folder / path).is_file() else None
+
+    def _write_masks(self, segments: list[tuple[FoundObject, Any]]) -> str:
+        from .io import write_mask_nifti
+
+        (self.folder / "masks").mkdir(exist_ok=True)
+        for found, crop in segments:
+            write_mask_nifti(crop, found.mask.first_voxel, self.volume, self.folder / "masks" / f"{found.id}.nii.gz")
+        return "masks"
+
+    def _write_segmentation(self, segments: list[tuple[FoundObject, Any]], vocabulary: Any) -> str:
+        from .io import write_seg_nrrd
+
+        rows = [(found, vocabulary, crop, found.mask.first_voxel) for found, crop in segments]
+        write_seg_nrrd(rows, self.volume, self.folder / SEGMENTATION)
+        return SEGMENTATION
+
+    def _write_markups(self, vocabulary: Any) -> str:
+        return ""
+
+    def _write_dicom(self, segments: list[tuple[FoundObject, Any]], vocabulary: Any) -> str:
+        from .dicom import SegObject, is_dicom, read_sources, write_seg
+
+        items = [SegObject(key=found.name, display=found.display or found.name, mask=crop,
+                           first_voxel=found.mask.first_voxel, algorithm=_algorithm(found), tracking_id=found.id)
+                 for found, crop in segments]
+        sources, template = (), None
+        if self.source is not None and is_dicom(self.source):
+            sources, template = read_sources(self.source)
+        model = self.answers[0].model if self.answers else {}
+        target = self.folder / DICOM / "segmentation.dcm"
+        target.parent.mkdir(exist_ok=True)
+        write_seg(target, items, self.volume, sources, template=template, derived_folder=self.folder / DICOM / "ct",
+                  vocabulary=vocabulary, model=" ".join(str(model.get(k, "")) for k in ("name", "hash")).strip())
+        return f"{DICOM}/segmentation.dcm"
+
+    def _write_report(self) -> str:
+        from .report import write_report
+
+        write_report(self.folder, self.volume, self.answers, credit=self.credit)
+        return REPORT
+
+
+def _algorithm(found: FoundObject) -> str:
+    """Return DICOM's word for how a mask came about."""
+    if found.origin == "edited":
+        return "MANUAL"
+    stage = found.mask.stage if isinstance(found.mask, Mask) else ""
+    return "SEMIAUTOMATIC" if found.origin in ("click", "box", "scribble") or stage == "refined" else "AUTOMATIC"
+
+
+def _disk(error: OSError, name: str) -> CTReasonerError:
+    """Return the sentence for a file that could not be written."""
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        return InputError(f"{name} is a file, not a folder to write to.", code="CTR-IO-080")
+    return ResourceError(f"{name} could not be written: {error.strerror or error}.", code="CTR-RES-001",
+                         hint="Free some space or choose another folder.")
