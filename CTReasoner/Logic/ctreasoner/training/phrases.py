@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, Sequence
+from typing import NamedTuple
 
-from ctreasoner.vocabulary import Vocabulary, VocabObject
+from ctreasoner.vocabulary import VocabObject, Vocabulary
 
 TEXTS = Path(__file__).with_name("texts")
 SPLITS = ("train", "heldout")
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
-_ONSETS = "b bl br c ch cl cr d dr f fl fr g gl gr h j k kl kn l m n p pl pr qu r s sc sh sk sl sm sn sp st str t th tr v w y z".split()
-_VOWELS = "a e i o u y ae ai au ea ee eo ia io oi oo ou".split()
-_CODAS = ["", "", "", *"b c ck d f g k l ld lm m n nd ng nk nt p r rb rk rm rn rt s sk st t th x z".split()]
-_ENDINGS = ["", "", "", "us", "um", "is", "a", "or", "er", "on", "ule", "oid", "ium", "al", "ine"]
 
 
 class Phrase(NamedTuple):
@@ -94,11 +91,11 @@ def known(rng: random.Random, key: str, *, parts: bool = False) -> Phrase:
     roll = rng.random()
     if parts and names.parts and roll < 0.25:
         return Phrase(rng.choice(names.parts), (key,))
-    if roll < 0.55:
+    if roll < 0.45:
         return Phrase(names.single[0], (key,))
-    if roll < 0.57 and names.item.plurals:
+    if roll < 0.47 and names.item.plurals:
         return Phrase(rng.choice(names.item.plurals), (key,))
-    if names.item.base and roll < 0.8:  # plain "left lung" more often than the rarer side words
+    if names.item.base and roll < 0.75:  # plain "left lung" more often than the rarer side words
         return Phrase(f"{names.item.laterality} {rng.choice(names.item.base)}", (key,))
     return Phrase(rng.choice(names.single), (key,))
 
@@ -120,11 +117,6 @@ def both(rng: random.Random, key: str) -> Phrase:
     return Phrase(text, tuple(sides[side] for side in order), takes_article=pattern == "{p}")
 
 
-def is_paired(key: str) -> bool:
-    """Whether `key` has another side."""
-    return _names()[key].item.pair is not None
-
-
 def pair_of(key: str) -> str | None:
     """The key of the other side."""
     return _names()[key].item.pair
@@ -144,9 +136,21 @@ def unknown(rng: random.Random, split: str = "train") -> Phrase:
 
 def pseudo_word(rng: random.Random) -> str:
     """An invented, pronounceable word of one to three syllables."""
-    count = rng.choice((1, 2, 2, 2, 3))
-    word = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in range(count))
-    return word + rng.choice(_ENDINGS)
+    parts = style()
+    while True:
+        count = rng.choice((1, 2, 2, 2, 3))
+        word = "".join(
+            rng.choice(parts["onsets"]) + rng.choice(parts["vowels"]) + rng.choice(parts["codas"]) for _ in range(count)
+        )
+        word += rng.choice(parts["endings"])
+        if len(word) > 3 and word not in _reserved():
+            return word
+
+
+@lru_cache(maxsize=1)
+def _reserved() -> frozenset[str]:
+    """Single words that name something of the vocabulary."""
+    return frozenset(word for key in _names() for name in synonyms_for(key) for word in name.split())
 
 
 def edit(rng: random.Random, text: str) -> tuple[str, int, int]:
@@ -190,5 +194,5 @@ def joined(rng: random.Random, phrases: Sequence[Phrase]) -> list[str]:
     the = rng.random() < 0.35
     return [
         joint + "the " if the and phrase.takes_article and not joint.endswith("the ") else joint
-        for joint, phrase in zip(joints, phrases[1:])
+        for joint, phrase in zip(joints, phrases[1:], strict=True)
     ]

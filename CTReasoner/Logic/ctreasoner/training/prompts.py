@@ -12,15 +12,16 @@ from __future__ import annotations
 import itertools
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import NamedTuple, Sequence
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 from ctreasoner.training import phrases
 from ctreasoner.training.phrases import Phrase, synonyms_for
 from ctreasoner.vocabulary import Vocabulary
 
-__all__ = ["INTENTS", "REFERENCES", "TOPICS", "Mention", "PromptSample", "draw", "frames", "synonyms_for"]
+__all__ = ["INTENTS", "REFERENCES", "ROUTES", "TOPICS", "Mention", "PromptSample", "draw", "frames", "synonyms_for"]
 
 INTENTS = {  # name: share in draws without an intent
     "segment": 0.20,
@@ -33,6 +34,15 @@ INTENTS = {  # name: share in draws without an intent
     "question_unsupported": 0.08,
     "needs_click": 0.03,
 }
+ROUTES = ("detect", "segment", "describe")
+TOPICS = (
+    "general", "size", "density", "calcification", "shape", "position", "presence", "identity", "compare",
+    "search", "diagnosis", "prognosis", "other_scan", "meta", "foreign", "no_reference",  # without an answer
+)  # fmt: skip
+REFERENCES = (
+    "it", "both", "other_side", "left", "right", "first", "second", "larger", "smaller", "previous", "named",
+    "same_again",
+)  # fmt: skip
 _FILES = {name: f"frames_{name}.json" for name in INTENTS} | {"question_unsupported": "frames_unsupported.json"}
 _SLOT = re.compile(r"\{(\w+)\}")
 _CHOICE = re.compile(r"\[([^\]]*)\]")
@@ -106,12 +116,12 @@ def expand(frame: str) -> list[str]:
     return ["".join(pick) for pick in itertools.product(*choices)]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _book(intent: str, split: str, several: int) -> _Book:
     """Groups of one intent and split. `several`: 0 all, 1 frames that hold one object, 2 frames that hold more."""
     groups, weights, total = [], [], 0.0
     for entry in phrases.read_texts(_FILES[intent])["groups"]:
-        lines = tuple(line for line in map(_line, entry[split]) if _fits(line, several))
+        lines = tuple(line for line in _lines(intent, entry, split) if _fits(line, several))
         if not lines:
             continue
         total += sum(len(line.expansions) for line in lines) ** 0.5
@@ -130,8 +140,21 @@ def _book(intent: str, split: str, several: int) -> _Book:
     return _Book(tuple(groups), tuple(weights))
 
 
-def _line(frame: str) -> _Line:
-    return _Line(tuple(tuple(_SLOT.split(text)) for text in expand(frame)), frozenset(_SLOT.findall(frame)))
+def _lines(intent: str, entry: dict, split: str) -> list[_Line]:
+    """The lines of one group; what is held out somewhere in the intent is no training frame."""
+    barred = _held_out(intent) if split == "train" else frozenset()
+    found = []
+    for frame in entry[split]:
+        texts = [text for text in expand(frame) if text not in barred or not text]
+        if texts:
+            found.append(_Line(tuple(tuple(_SLOT.split(text)) for text in texts), frozenset(_SLOT.findall(frame))))
+    return found
+
+
+@cache
+def _held_out(intent: str) -> frozenset[str]:
+    entries = phrases.read_texts(_FILES[intent])["groups"]
+    return frozenset(text for entry in entries for frame in entry["heldout"] for text in expand(frame))
 
 
 def _fits(line: _Line, several: int) -> bool:
@@ -143,19 +166,13 @@ def _fits(line: _Line, several: int) -> bool:
 def frames(intent: str, split: str = "train") -> tuple[str, ...]:
     """Every frame of an intent, expanded, each once."""
     entries = phrases.read_texts(_FILES[intent])["groups"]
-    return tuple(dict.fromkeys(text for entry in entries for frame in entry[split] for text in expand(frame)))
+    found = dict.fromkeys(text for entry in entries for frame in entry[split] for text in expand(frame))
+    return tuple(text for text in found if split != "train" or text not in _held_out(intent))
 
 
 @lru_cache(maxsize=1)
 def _askable() -> tuple[str, ...]:
     return tuple(item.key for item in Vocabulary.load() if not item.clickable_only)
-
-
-TOPICS = ("general", "size", "density", "calcification", "shape", "position", "presence", "identity", "compare")
-REFERENCES = (
-    "it", "both", "other_side", "left", "right", "first", "second", "larger", "smaller", "previous", "named",
-    "same_again",
-)  # fmt: skip
 
 
 def draw(
@@ -182,7 +199,7 @@ def draw(
     several = 0 if objects is None else min(2, len(objects))
     group = _pick_group(rng, _book(intent, split, several), topic, reference)
     line = rng.choice(group.lines)
-    writer = _Writer(rng, split, group, list(keys or _askable()), objects, unsupported, noise)
+    writer = _Writer(rng, split, group, keys, objects, unsupported, noise)
     parts = rng.choice(line.expansions)
     for index, part in enumerate(parts):
         if index % 2:
@@ -208,11 +225,13 @@ class _Writer:
 
     def __init__(self, rng, split, group, keys, objects, unsupported, noise):
         self.rng, self.split, self.group, self.noise = rng, split, group, noise
-        self.keys, self.unsupported = keys, unsupported
+        self.keys = [key for key in _askable() if keys is None or key in keys]
+        self.nodules = keys is None or _NODULE in keys
+        self.unsupported = unsupported
         self.fixed = None if objects is None else list(objects)
         self.text = ""
         self.mentions: list[Mention] = []
-        self.used: set[str] = set()
+        self.used: set[str] = {key for key in objects or () if key}  # never also named as not wanted
 
     def literal(self, text: str, *, before_slot: bool) -> None:
         """Add frame text; "the" before a slot may become another article or none."""
@@ -288,14 +307,18 @@ class _Writer:
         if self.group.intent == "needs_click":
             return phrases.known(self.rng, _NODULE)
         roll = self.rng.random()
-        if roll < 0.08:
+        if roll < self.unsupported / 2:
             return phrases.unknown(self.rng, self.split)
-        return phrases.known(self.rng, _NODULE if roll < 0.5 else self.rng.choice(self.keys))
+        nodule = self.nodules and (roll < 0.5 or not self.keys)
+        if not nodule and not self.keys:
+            return phrases.unknown(self.rng, self.split)
+        return phrases.known(self.rng, _NODULE if nodule else self.rng.choice(self.keys))
 
     def _several(self, *, force: bool) -> list[Phrase]:
         """One to five phrases; a pair may come as one phrase. With `force`: several objects at least."""
         rng = self.rng
-        paired = [key for key in self.keys if phrases.is_paired(key) and phrases.pair_of(key) in self.keys]
+        free = [key for key in self.keys if key not in self.used]
+        paired = [key for key in free if phrases.pair_of(key) in free]
         if paired and rng.random() < (0.7 if force else 0.1):
             return [self._both(rng.choice(paired))]
         count = rng.choices((1, 2, 3, 4, 5), (0, 60, 28, 8, 4) if force else (64, 19, 10, 5, 2))[0]
@@ -377,5 +400,3 @@ class _Writer:
             )
             for mention in self.mentions
         ]
-
-
