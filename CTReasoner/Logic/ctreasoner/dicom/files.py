@@ -1,0 +1,42 @@
+"""Writing DICOM files so that a reader never meets half of one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from ..errors import ResourceError
+
+
+def copy_of(dataset: Dataset) -> Dataset:
+    """Return a data set with the same elements that can gain and change its own (``Dataset(other)`` shares them)."""
+    copied = Dataset()
+    copied.update(dataset)
+    copied.file_meta = getattr(dataset, "file_meta", None)
+    return copied
+
+
+def save(dataset: Dataset, path: Path) -> Path:
+    """Write ``dataset`` beside ``path`` and move it there; a full disk is a ResourceError and leaves nothing behind."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            dataset.save_as(file, enforce_file_format=True)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise ResourceError(
+            f"{path.name!r} cannot be written: {error.strerror or error}.",
+            code="CTR-RES-001",
+            hint="Free some space or choose another folder.",
+        ) from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+    return path
