@@ -141,7 +141,7 @@ def _guarded(run: Callable[[], object], *, as_json: bool = False) -> int:
     except CTReasonerError as error:
         return _complain(error, as_json)
     except (KeyboardInterrupt, typer.Abort):
-        return _complain(Interrupted("Interrupted; the events so far are kept."), as_json)
+        return _complain(Interrupted("Interrupted; what was written so far is kept and can be read."), as_json)
     except MemoryError:
         return _complain(ResourceError("There is not enough memory for this.", code="CTR-RES-010"), as_json)
     except OSError as error:

@@ -47,7 +47,10 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("object", "tier", "measured", "also called", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for title in ("object", "tier", "measured"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("also called", overflow="fold")
     for row in rows:
         names = [n for n in row["names"] if n != row["display"]]
         table.add_row(row["display"] + (" (by click)" if row["click_only"] else ""), f"{row['tier']} {row['tier_meaning']}",
