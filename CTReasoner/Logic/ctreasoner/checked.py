@@ -14,7 +14,7 @@ CODE = "CTR-EVT-003"
 
 
 class Checked:
-    """Base of frozen dataclasses. Numpy numbers, arrays and lists become plain numbers and tuples; wrong types are refused."""
+    """Base of frozen dataclasses. Numpy values and lists become plain numbers and tuples; wrong types are refused."""
 
     def __post_init__(self) -> None:
         for name, hint in fields_of(type(self)).items():

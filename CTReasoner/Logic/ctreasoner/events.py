@@ -1,11 +1,11 @@
-"""The contract: one `Request` goes in, a stream of events comes out. Standard library only, so that every host can import it.
+"""The contract: one `Request` goes in, a stream of events comes out. Standard library only: every host can import it.
 
-A stream: `Started`, the whole-scan `Look`, `Intent`, per object `Existence` and, where present, `Box`, (`Look` `Box`)*, `Mask`
-(coarse, final), `Category`*, `Measurement`*, then `Text` and `Statement`, and exactly one of `Done`, `Cancelled`, `Failed`.
-`Progress` and `Warning` may stand anywhere. A consumer may stop after any event and has a valid state.
+A stream: `Started`, the whole-scan `Look`, `Intent`, per object `Existence` and, where present, `Box`, (`Look` `Box`)*,
+`Mask` (coarse, final), `Category`*, `Measurement`*, then `Text`, `Statement`, then exactly one of `Done`, `Cancelled`,
+`Failed`. `Progress` and `Warning` may stand anywhere. A consumer may stop after any event and has a valid state.
 
-Lengths are mm, points RAS, times seconds since the request. An object of this module that exists is valid: fields are checked
-when it is made, from Python or from a line of JSON (unknown fields are ignored, unknown event types skipped, wrong types refused).
+Lengths are mm, points RAS, times seconds since the request. What exists is valid: fields are checked when an object is
+made, from Python or from a line of JSON (unknown fields are ignored, unknown types skipped, wrong types refused).
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ class Options(Checked):
 class Request(Checked):
     """One question about one CT.
 
-    volume : path or content hash. edited : object id -> path of a mask that a person changed (measured and described, no look).
+    volume : path or content hash.
+    edited : object id -> path of a mask that a person changed; it is measured and described, without a look.
     target : id of an object of an earlier answer.
     """
 
@@ -118,14 +119,15 @@ class Request(Checked):
             raise UsageError("There is no question: give words, a click, a box or a scribble.", code="CTR-USE-001",
                              hint="For example: segment the aorta.")
         if len(self.text) > MAX_TEXT:
-            raise UsageError(f"The question has {len(self.text)} characters; {MAX_TEXT} are read at most.", code="CTR-USE-003")
+            raise UsageError(f"The question has {len(self.text)} characters; {MAX_TEXT} are read at most.",
+                             code="CTR-USE-003")
 
 
 # ---------------------------------------------------------------- the events
 
 @dataclass(frozen=True, kw_only=True)
 class Span(Checked):
-    """A piece of a `Text` that stands for something: `ref` is an object id, a measurement id or the number of a look."""
+    """A piece of a `Text` that stands for something: `ref` is the id of an object or measurement, or a look number."""
 
     start: int
     end: int
@@ -210,7 +212,7 @@ class Box(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Mask(Event):
-    """A mask on the CT's grid: a crop [i, j, k] from `first_voxel`, uint8, in the .npy file `path` (see `load_mask`)."""
+    """A mask on the CT's grid: a crop [i, j, k] from `first_voxel`, uint8, in the .npy file `path`; see `load_mask`."""
 
     object: str
     stage: Literal["coarse", "final", "refined"]
@@ -355,7 +357,7 @@ def request_from_json(line: str, number: int = 1) -> Request:
 
 
 def write_events(events: Iterable[Event], path: str | os.PathLike) -> None:
-    """Append each event to a file as it comes; every line is on its way to the disk before the next event is asked for."""
+    """Append each event to a file as it comes; a line is handed to the system before the next event is asked for."""
     try:
         with open(path, "a", encoding="utf-8", newline="\n") as file:
             for event in events:

@@ -111,7 +111,8 @@ class View:
         if len(shape) != 3 or any(n < CELL or n % CELL for n in shape):
             raise GeometryError(f"the shape of a view is three multiples of {CELL}, not {shape}.", code="CTR-GEO-010")
         if len(centre) != 3 or not np.all(np.isfinite(centre + spacing)) or min(spacing) <= 0:
-            raise GeometryError(f"a view at {centre} with a spacing of {spacing} mm makes no sense.", code="CTR-GEO-011")
+            raise GeometryError(f"a view at {centre} with a spacing of {spacing} mm makes no sense.",
+                                code="CTR-GEO-011")
         object.__setattr__(self, "centre_ras", centre)
         object.__setattr__(self, "shape", shape)
         object.__setattr__(self, "spacing_mm", spacing)
@@ -197,20 +198,23 @@ def inside_fraction(volume: Volume, view: View) -> float:
     """Share of a view's voxels (0 to 1) whose centre lies inside the scan."""
     axes = _aligned_axes(volume)
     if axes is not None:
-        return float(np.prod([_inside(p, volume.shape[a]).mean() for a, p in zip(axes, _positions(volume, view, axes))]))
+        along = zip(axes, _positions(volume, view, axes), strict=True)
+        return float(np.prod([_inside(positions, volume.shape[a]).mean() for a, positions in along]))
     to_index = volume._inverse @ view.affine
     return float(np.mean([_inside_all(points, volume.shape).mean() for _, points in slabs(to_index, view.shape)]))
 
 
-def to_grid(values: np.ndarray, view: View, volume: Volume, lo_ras: Sequence | None = None, hi_ras: Sequence | None = None,
-            fill: float = -20.0) -> tuple[np.ndarray, tuple[int, int, int]]:
+def to_grid(values: np.ndarray, view: View, volume: Volume, lo_ras: Sequence | None = None,
+            hi_ras: Sequence | None = None, fill: float = -20.0) -> tuple[np.ndarray, tuple[int, int, int]]:
     """Logits of a view, float32 [x, y, z], on the CT's own grid (trilinear).
 
-    Returns (array, first_voxel): a crop [i, j, k] of the CT that covers the view, or the part of it between `lo_ras` and
-    `hi_ras`; voxels of the crop whose centre is outside that box (oblique scans) hold `fill`. Empty when nothing overlaps.
+    Returns (array, first_voxel): a crop [i, j, k] of the CT that covers the view, or the part of it between `lo_ras`
+    and `hi_ras`; voxels of the crop whose centre is outside that box (oblique scans) hold `fill`. Empty when nothing
+    overlaps.
     """
     if values.shape != view.shape:
-        raise GeometryError(f"values of shape {values.shape} do not belong to a view of {view.shape}.", code="CTR-GEO-013")
+        raise GeometryError(f"values of shape {values.shape} do not belong to a view of {view.shape}.",
+                            code="CTR-GEO-013")
     lo = view.lo if lo_ras is None else np.maximum(view.lo, np.asarray(lo_ras, float))
     hi = view.hi if hi_ras is None else np.minimum(view.hi, np.asarray(hi_ras, float))
     if np.any(hi <= lo):
@@ -230,7 +234,7 @@ def to_grid(values: np.ndarray, view: View, volume: Volume, lo_ras: Sequence | N
 def _sample_aligned(volume: Volume, view: View, axes: Sequence[int]) -> np.ndarray:
     spacing = volume.spacing
     weights, inside = [None] * 3, [None] * 3
-    for w, (a, positions) in enumerate(zip(axes, _positions(volume, view, axes))):
+    for w, (a, positions) in enumerate(zip(axes, _positions(volume, view, axes), strict=True)):
         weights[a] = linear_weights(positions, volume.shape[a], view.spacing_mm[w] / spacing[a] - 1.0)
         inside[w] = _inside(positions, volume.shape[a])
     values = separable(volume.voxels, weights).transpose(axes)
@@ -251,8 +255,8 @@ def _sample_oblique(volume: Volume, view: View) -> np.ndarray:
     step = np.maximum(1.0, ratio / 1.5)
     lo = np.where(step == 1.0, np.floor(lo), lo)  # at full resolution the grid is the scan's own
     counts = np.ceil((hi - lo) / step).astype(int) + 1
-    weights = [linear_weights(np.minimum(lo[a] + np.arange(counts[a]) * step[a], volume.shape[a] - 1.0), volume.shape[a],
-                        ratio[a] - step[a]) for a in range(3)]
+    weights = [linear_weights(lo[a] + np.arange(counts[a]) * step[a], volume.shape[a], ratio[a] - step[a])
+               for a in range(3)]
     grid = separable(volume.voxels, weights)
     for x, points in slabs(volume._inverse @ view.affine, view.shape):
         inside = _inside_all(points, volume.shape)
@@ -312,7 +316,7 @@ def _inside(positions: np.ndarray, n: int) -> np.ndarray:
 
 
 def _inside_all(points: Sequence[np.ndarray], shape: Sequence[int]) -> np.ndarray:
-    return np.logical_and.reduce([_inside(p, n) for p, n in zip(points, shape)])
+    return np.logical_and.reduce([_inside(p, n) for p, n in zip(points, shape, strict=True)])
 
 
 # ---------------------------------------------------------------- small things
@@ -344,11 +348,11 @@ def check_affine(affine: np.ndarray) -> None:
     if cosine > MAX_SHEAR:
         degrees = float(np.degrees(np.arcsin(min(cosine, 1.0))))
         raise GeometryError(f"the axes of the scan are sheared by {degrees:.1f} degrees.", code="CTR-GEO-005",
-                            hint="Resample the scan to a rectangular grid first (a tilted gantry in DICOM is resampled).")
+                            hint="Resample it to a rectangular grid first (a tilted gantry in DICOM is resampled).")
 
 
 def body_extent(volume: Volume, threshold_hu: float = -500.0) -> tuple[np.ndarray, np.ndarray]:
-    """(lo, hi), RAS mm: the box round everything denser than `threshold_hu`, from every n-th voxel; the scan when empty.
+    """(lo, hi), RAS mm: the box round all that is denser than `threshold_hu`, from every n-th voxel; else the scan.
 
     A plane counts when it holds 0.5 % of what the fullest plane holds: a wire or noise does not stretch the box.
     """
@@ -365,7 +369,7 @@ def body_extent(volume: Volume, threshold_hu: float = -500.0) -> tuple[np.ndarra
 
 
 def box_of(mask: np.ndarray, first_voxel: Sequence[int], volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    """(centre_ras, size_mm) of the RAS box round the voxel edges of a mask crop [i, j, k] that starts at `first_voxel`."""
+    """(centre_ras, size_mm): the RAS box round the voxel edges of a mask crop [i, j, k] starting at `first_voxel`."""
     mask = np.asarray(mask).astype(bool)
     if not mask.any():
         raise GeometryError("an empty mask has no box.", code="CTR-GEO-014")

@@ -28,13 +28,13 @@ def _ramp(x: np.ndarray) -> np.ndarray:
 
 
 def separable(array: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
-    """Contract each axis of `array` with its (outputs, n) table; the layout in memory stays. Reads only what has weight."""
+    """Contract each axis of `array` with its (outputs, n) table; reads what has weight, keeps the layout in memory."""
     order = tuple(int(a) for a in np.argsort([-abs(s) for s in array.strides], kind="stable"))
     turned, tables = array.transpose(order), [weights[a] for a in order]
     used = [np.flatnonzero(table.any(axis=0)) for table in tables]
     needed = tuple(slice(u[0], u[-1] + 1) for u in used)
     turned = turned[needed]
-    tables = [np.ascontiguousarray(table[:, part]) for table, part in zip(tables, needed)]
+    tables = [np.ascontiguousarray(table[:, part]) for table, part in zip(tables, needed, strict=True)]
     growth = [len(table) / table.shape[1] for table in tables]
     for axis in ((0, 1, 2) if growth[0] < growth[1] else (1, 0, 2)):  # the strongest reduction first
         turned = _contract(turned, tables[axis], axis)
@@ -42,7 +42,7 @@ def separable(array: np.ndarray, weights: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _contract(array: np.ndarray, table: np.ndarray, axis: int) -> np.ndarray:
-    """One axis of [a, b, c], cast to float32 in pieces that stay in the cache; tables are banded, so rows go in groups."""
+    """Contract one axis of [a, b, c], in float32 pieces that stay in the cache; banded tables go in groups of rows."""
     a, b, c = array.shape
     if axis == 2:
         return (np.asarray(array, np.float32).reshape(a * b, c) @ table.T).reshape(a, b, len(table))
@@ -86,7 +86,7 @@ def trilinear(grid: np.ndarray, points: Sequence[np.ndarray]) -> np.ndarray:
     if not grid.flags.forc:
         strides = [grid.shape[1] * grid.shape[2], grid.shape[2], 1]
     low, high, fraction = [], [], []
-    for point, n, stride in zip(points, grid.shape, strides):
+    for point, n, stride in zip(points, grid.shape, strides, strict=True):
         point = np.clip(point, 0, n - 1)
         cell = np.minimum(point.astype(np.int64), max(n - 2, 0))
         fraction.append((point - cell).astype(np.float32))
