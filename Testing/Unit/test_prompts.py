@@ -238,3 +238,10 @@ def test_one_spelling_error_is_one_edit(text):
         changed, _, change = phrases.edit(rng, text)
         assert len(changed) == len(text) + change and abs(change) <= 1
         assert phrases.recase(rng, "groß ﬁ " + text).__len__() == len("groß ﬁ " + text)
+
+
+def test_two_objects_can_be_compared():
+    for sample in samples(200, seed=15, intent="describe", topic="compare"):
+        assert len(sample.mentions) >= 2
+    for sample in samples(200, seed=16, intent="describe", topic="compare", objects=("heart", "aorta")):
+        assert tuple(mention.key for mention in sample.mentions) == ("heart", "aorta")

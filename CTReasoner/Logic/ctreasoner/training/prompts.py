@@ -46,6 +46,7 @@ REFERENCES = (
 _FILES = {name: f"frames_{name}.json" for name in INTENTS} | {"question_unsupported": "frames_unsupported.json"}
 _SLOT = re.compile(r"\{(\w+)\}")
 _CHOICE = re.compile(r"\[([^\]]*)\]")
+_ARTICLE = re.compile(r"(^|\s)(?:the|a|any|my|his|her|(?:the|this|our) patient's) $")
 _NODULE = "lung_nodule"
 
 
@@ -87,7 +88,7 @@ class _Line(NamedTuple):
     """One frame line: every expansion as alternating literals and slot names."""
 
     expansions: tuple[tuple[str, ...], ...]
-    slots: frozenset[str]
+    slots: tuple[str, ...]  # those that name wanted objects
 
 
 class _Group(NamedTuple):
@@ -118,7 +119,7 @@ def expand(frame: str) -> list[str]:
 
 @cache
 def _book(intent: str, split: str, several: int) -> _Book:
-    """Groups of one intent and split. `several`: 0 all, 1 frames that hold one object, 2 frames that hold more."""
+    """Groups of one intent and split. `several`: see `_fits`."""
     groups, weights, total = [], [], 0.0
     for entry in phrases.read_texts(_FILES[intent])["groups"]:
         lines = tuple(line for line in _lines(intent, entry, split) if _fits(line, several))
@@ -147,7 +148,8 @@ def _lines(intent: str, entry: dict, split: str) -> list[_Line]:
     for frame in entry[split]:
         texts = [text for text in expand(frame) if text not in barred or not text]
         if texts:
-            found.append(_Line(tuple(tuple(_SLOT.split(text)) for text in texts), frozenset(_SLOT.findall(frame))))
+            expansions = tuple(tuple(_SLOT.split(text)) for text in texts)
+            found.append(_Line(expansions, tuple(slot for slot in expansions[0][1::2] if slot != "n")))
     return found
 
 
@@ -158,9 +160,10 @@ def _held_out(intent: str) -> frozenset[str]:
 
 
 def _fits(line: _Line, several: int) -> bool:
+    """Whether a frame can hold one (1), two (2) or more (3) given objects; 0 asks for nothing."""
     if several == 1:
-        return bool(line.slots & {"x", "xs", "adj", "k"}) and "p" not in line.slots
-    return several == 0 or bool(line.slots & {"xs", "p"})
+        return len(line.slots) == 1 and line.slots[0] != "p"
+    return several == 0 or line.slots in (("xs",), ("p",)) or (several == 2 and len(line.slots) == 2)
 
 
 def frames(intent: str, split: str = "train") -> tuple[str, ...]:
@@ -196,10 +199,11 @@ def draw(
     """
     if intent is None:
         intent = rng.choices(tuple(INTENTS), tuple(INTENTS.values()))[0]
-    several = 0 if objects is None else min(2, len(objects))
+    several = 0 if objects is None else min(3, len(objects))
     group = _pick_group(rng, _book(intent, split, several), topic, reference)
     line = rng.choice(group.lines)
     writer = _Writer(rng, split, group, keys, objects, unsupported, noise)
+    writer.slots_left = len(line.slots)
     parts = rng.choice(line.expansions)
     for index, part in enumerate(parts):
         if index % 2:
@@ -229,6 +233,7 @@ class _Writer:
         self.nodules = keys is None or _NODULE in keys
         self.unsupported = unsupported
         self.fixed = None if objects is None else list(objects)
+        self.slots_left = 1
         self.text = ""
         self.mentions: list[Mention] = []
         self.used: set[str] = {key for key in objects or () if key}  # never also named as not wanted
@@ -246,6 +251,7 @@ class _Writer:
             self._add(self._single(wanted=False), mentioned=False)
             return
         chosen = self._chosen(slot)
+        self.slots_left -= 1
         joints = phrases.joined(self.rng, chosen) if len(chosen) > 1 else []
         for index, phrase in enumerate(chosen):
             if index:
@@ -265,7 +271,10 @@ class _Writer:
 
     def _fixed(self, slot: str) -> list[Phrase]:
         """Phrases for the objects that were asked for; the two sides of a pair may be named at once."""
-        wanted, self.fixed = self.fixed, []
+        if self.slots_left > 1:
+            wanted, self.fixed = self.fixed[:1], self.fixed[1:]
+        else:
+            wanted, self.fixed = self.fixed, []
         chosen: list[Phrase] = []
         while wanted:
             key = wanted.pop(0)
@@ -335,7 +344,7 @@ class _Writer:
 
     def _add(self, phrase: Phrase, *, mentioned: bool) -> None:
         if not phrase.takes_article:
-            self.text = re.sub(r"(^|\s)(?:the|a|any) $", r"\1", self.text)
+            self.text = _ARTICLE.sub(r"\1", self.text)
         start = len(self.text)
         self.text += phrase.text
         if not mentioned:
