@@ -245,3 +245,8 @@ def test_two_objects_can_be_compared():
         assert len(sample.mentions) >= 2
     for sample in samples(200, seed=16, intent="describe", topic="compare", objects=("heart", "aorta")):
         assert tuple(mention.key for mention in sample.mentions) == ("heart", "aorta")
+
+
+def test_a_named_earlier_object_is_a_known_one():
+    for sample in samples(300, seed=17, intent="followup", reference="named"):
+        assert [mention.kind for mention in sample.mentions] == ["known"]

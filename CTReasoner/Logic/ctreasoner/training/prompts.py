@@ -231,7 +231,7 @@ class _Writer:
         self.rng, self.split, self.group, self.noise = rng, split, group, noise
         self.keys = [key for key in _askable() if keys is None or key in keys]
         self.nodules = keys is None or _NODULE in keys
-        self.unsupported = unsupported
+        self.unsupported = 0.0 if group.reference == "named" else unsupported  # an earlier object is a known one
         self.fixed = None if objects is None else list(objects)
         self.slots_left = 1
         self.text = ""
