@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-
 from ctreasoner.errors import InputError
 from ctreasoner.events import (
     Box,

@@ -6,11 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from fake_engine import FakeEngine, phantom_volume
-
 from ctreasoner.answer import Assembler, answer_file, assemble, read_answer_file, write_json
 from ctreasoner.errors import InputError, ResourceError
 from ctreasoner.events import Click, Event, Progress, Request, Text, from_json, to_json
+from fake_engine import FakeEngine, phantom_volume
 
 
 def stream_for(tmp_path: Path, text: str = "segment the heart and the mandible", **prompts) -> tuple[Request, list[Event]]:

@@ -7,13 +7,12 @@ import json
 from pathlib import Path
 
 import pytest
-from fake_engine import FakeEngine, phantom_volume
-
 from ctreasoner import cli, listing, session
 from ctreasoner.errors import InputError, NetworkError
 from ctreasoner.events import read_events
 from ctreasoner.output import OutputFolder
 from ctreasoner.reasoner import Reasoner
+from fake_engine import FakeEngine, phantom_volume
 
 
 @pytest.fixture
@@ -110,7 +109,9 @@ def test_no_network_leaves_with_6(monkeypatch, capsys) -> None:
     assert run("demo") == 6
 
 
-@pytest.mark.parametrize(("error", "code"), [(MemoryError(), 5), (OSError(28, "No space left on device"), 5), (ValueError("odd"), 1)])
+@pytest.mark.parametrize(("error", "code"), [
+    (MemoryError(), 5), (OSError(28, "No space left on device"), 5), (ValueError("odd"), 1),
+])
 def test_whatever_happens_there_is_no_traceback(monkeypatch, engine, capsys, error, code) -> None:
     def fail(path):
         raise error

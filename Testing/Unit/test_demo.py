@@ -7,7 +7,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
 from ctreasoner import demo
 from ctreasoner.errors import InputError, NetworkError
 

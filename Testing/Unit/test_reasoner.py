@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fake_engine import FakeEngine, phantom_volume
-
 from ctreasoner.errors import CTReasonerError, GeometryError, ModelError, ResourceError, UsageError
 from ctreasoner.events import Click, Failed, PromptBox, Request, Scribble
 from ctreasoner.reasoner import Reasoner, error_of, make_request, model_folder
+from fake_engine import FakeEngine, phantom_volume
 
 
 def test_a_question_brings_a_finished_answer() -> None:

@@ -161,7 +161,8 @@ def show(answer: Answer) -> None:
         say(f"  {found.id} {found.display or found.name}: {'; '.join(facts)}")
     if answer.timings_s:
         total = answer.timings_s.get("total")
-        say(f"  {total:.1f} s" if total is not None else "  " + ", ".join(f"{k} {v:.1f} s" for k, v in answer.timings_s.items()))
+        shown = {"": total} if total is not None else answer.timings_s
+        say("  " + ", ".join(f"{k} {v:.1f} s".strip() for k, v in shown.items()))
 
 
 def converse(session: Session, lines: Iterable[str]) -> None:
