@@ -16,9 +16,11 @@ from fake_engine import FakeEngine, phantom_volume
 
 
 @pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeEngine:
     """Put a double behind the command line; exports that need the whole package are tested where they live."""
     double = FakeEngine()
+    (tmp_path / "ct.nii.gz").touch()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(session, "model_folder", lambda name: name)
     monkeypatch.setattr(session, "load_volume", lambda path: phantom_volume())
     monkeypatch.setattr(session.Reasoner, "from_pretrained", lambda name, threads=None: Reasoner(double))
@@ -74,6 +76,7 @@ def test_prompts_reach_the_engine(monkeypatch, engine) -> None:
     (["ask", "ct.nii.gz", "x" * 10_000], 2, "10000 characters"),
     (["ask", "ct.nii.gz", "x", "--colour", "red"], 2, "--colour"),
     (["ask"], 2, "CT"),
+    (["ask", "gone.nii.gz", "x"], 3, "There is no file or folder 'gone.nii.gz'"),
     (["sing"], 2, "sing"),
 ])
 def test_a_wrong_call_is_one_sentence(engine, capsys, arguments, code, sentence) -> None:
@@ -150,7 +153,7 @@ def test_chat_writes_all_turns_into_one_folder(monkeypatch, engine, tmp_path: Pa
 
 
 def test_the_demo_asks_its_four_questions(monkeypatch, engine, tmp_path: Path, capsys) -> None:
-    monkeypatch.setattr("ctreasoner.demo.demo_ct", lambda say: tmp_path / "cxr.nii.gz")
+    monkeypatch.setattr("ctreasoner.demo.demo_ct", lambda say: tmp_path / "ct.nii.gz")
     assert run("demo", "--out", str(tmp_path / "demo")) == 0
     assert engine.answers == 4
     printed = capsys.readouterr()

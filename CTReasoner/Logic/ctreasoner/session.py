@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .answer import Answer, Assembler, FoundObject
-from .errors import CTReasonerError, UsageError
+from .errors import CTReasonerError, InputError, UsageError
 from .events import Click, Event, Options, PromptBox, Scribble, to_json
 from .output import OutputFolder
 from .reasoner import Reasoner, error_of, load_volume, make_request, model_folder
@@ -87,14 +88,19 @@ class Session:
     @classmethod
     def begin(cls, ct: Path, *, model: str = "compact", threads: int | None = None, out: Path | None = None,
               as_json: bool = False, seed: int = 0, credit: str = "") -> Session:
-        """Check the cheap things first: the folder of the model, the CT, the folder to write to; then load the model."""
+        """Open a conversation: the CT is read while the model loads, since both take seconds of a cold start.
+
+        What is cheap to check (does the model exist, does the CT, can the folder be written) comes first.
+        """
         model_folder(model)
-        with Progress(not as_json) as progress:
-            progress.show(f"reading {ct.name}")
-            volume = load_volume(ct)
-            output = OutputFolder(out, volume, source=ct, credit=credit) if out else None
-            progress.show("loading the model")
+        if not ct.exists():
+            raise InputError(f"There is no file or folder '{ct.name}'.", code="CTR-IO-001")
+        with Progress(not as_json) as progress, ThreadPoolExecutor(1) as other:
+            progress.show(f"reading {ct.name} and loading the model")
+            reading = other.submit(load_volume, ct)
             reasoner = Reasoner.from_pretrained(model, threads=threads)
+            volume = reading.result()
+            output = OutputFolder(out, volume, source=ct, credit=credit) if out else None
         return cls(reasoner, volume, output=output, as_json=as_json, seed=seed)
 
     def turn(self, question: str, prompts: Prompts | None = None) -> Session:
@@ -144,7 +150,8 @@ class Session:
     def _show_question(self, question: str, prompts: Prompts) -> None:
         if self.as_json:
             return
-        points = "".join(f" [{'click' if c.positive else 'not'} {', '.join(f'{v:g}' for v in c.point_ras)}]" for c in prompts.clicks)
+        shown = [("click" if c.positive else "not", ", ".join(f"{v:g}" for v in c.point_ras)) for c in prompts.clicks]
+        points = "".join(f" [{sign} {point}]" for sign, point in shown)
         say(f"\n> {question}{points}")
 
 
