@@ -31,12 +31,14 @@ class Volume:
 
     voxels : [i, j, k] int16 or float32, HU; other number types are converted, to int16 where nothing is lost.
     affine : 4x4, voxel index (centre of voxel) -> RAS mm, without shear.
+    notes : what reading changed (a tilted gantry straightened, slices left out), one sentence each.
     """
 
     voxels: np.ndarray
     affine: np.ndarray
     name: str = ""
     source: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         voxels = hounsfield(self.voxels)

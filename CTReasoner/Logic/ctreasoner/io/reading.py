@@ -1,0 +1,94 @@
+"""One door for every format. What a file is, its first bytes say, not its name."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError, NotACTError
+from ..geometry import Volume
+from . import metaimage, nifti, nrrd
+from .checks import check_ct
+from .raw import RawImage, head_of, read_raw
+
+FORMATS = ((nifti.is_nifti, nifti.read_header), (nrrd.is_nrrd, nrrd.read_header),
+           (metaimage.is_metaimage, metaimage.read_header))
+READS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd), MetaImage (.mha), or DICOM as a folder, a file or a zip"
+SUFFIXES = (".nii.gz", ".seg.nrrd", ".nii", ".nrrd", ".mha", ".mhd", ".dcm", ".zip")
+
+
+def read_volume(path: str | os.PathLike) -> Volume:
+    """The CT of a file or folder, in HU and RAS, checked to be one.
+
+    Raises
+    ------
+    InputError, GeometryError, NotACTError : with a sentence that says what is wrong.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"There is no file or folder {path.name!r}.", code="CTR-IO-001")
+    if path.is_dir():
+        return _read_dicom(path)
+    try:
+        size = os.path.getsize(path)
+        head = head_of(path, 540) if size else b""
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read: {error.strerror or error}.", code="CTR-IO-003") from error
+    if not head:
+        raise InputError(f"{path.name} is empty.", code="CTR-IO-201")
+    for is_it, read_header in FORMATS:
+        if is_it(head):
+            return _read(path, read_header(path))
+    from ..dicom import is_dicom
+
+    if is_dicom(path):
+        return _read_dicom(path)
+    raise InputError(f"{path.name} is no CT that can be read.", code="CTR-IO-202", hint=f"Read are {READS}.")
+
+
+def _read(path: Path, image: RawImage) -> Volume:
+    if image.dtype.kind not in "iuf":
+        raise NotACTError(f"{path.name} holds values of type {image.dtype}, not Hounsfield units.", code="CTR-IO-111")
+    volume = Volume(np.empty((1, 1, 1), np.int16), image.affine)  # refuses the affine before the voxels are read
+    voxels = _rescaled(read_raw(path, image), image.slope, image.intercept)
+    volume = replace(volume, voxels=voxels, name=_stem(path), source=str(path))
+    check_ct(volume, eight_bit=image.dtype.itemsize == 1 and (image.slope, image.intercept) == (1.0, 0.0))
+    return volume
+
+
+def _rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """HU, int16 wherever every voxel is a whole number of that range, else float32; works slice by slice."""
+    if stored.dtype == np.int16 and (slope, intercept) == (1.0, 0.0):
+        return stored.astype(np.int16, copy=False)  # the byte order becomes this machine's
+    result = np.empty(stored.shape, np.int16, order="F")
+    for k in range(stored.shape[2]):
+        plane = stored[:, :, k] * np.float64(slope) + intercept
+        whole = np.rint(plane)
+        if not np.array_equal(plane, whole) or plane.min() < -32768 or plane.max() > 32767:
+            return _rescaled_float(stored, slope, intercept)
+        result[:, :, k] = whole
+    return result
+
+
+def _rescaled_float(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    result = np.empty(stored.shape, np.float32, order="F")
+    for k in range(stored.shape[2]):
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite values are refused afterwards, in words
+            result[:, :, k] = stored[:, :, k] * np.float64(slope) + intercept
+    return result
+
+
+def _read_dicom(path: Path) -> Volume:
+    from ..dicom import read_series
+
+    series = read_series(path)
+    check_ct(series.volume)
+    return replace(series.volume, name=series.volume.name or path.name, source=str(path), notes=series.notes)
+
+
+def _stem(path: Path) -> str:
+    name = path.name
+    return next((name[:-len(s)] for s in SUFFIXES if name.lower().endswith(s) and len(name) > len(s)), path.stem)
