@@ -124,7 +124,7 @@ def _object(stream: Stream, key: str, name: str, volume: Volume, workspace: Path
                       method="voxel count x voxel volume")
     ends = volume.index_to_world([[6, 11, 8], [15, 11, 8]]).tolist()
     yield stream.emit(Measurement, id=f"{key}.m2", object=key, name="long_axis", value=20.0, unit="mm",
-                      method="axial slice of largest area", geometry={"points_ras": ends, "plane": "axial"})
+                      method="axial slice of largest area", geometry={"ends_ras": ends, "plane": "axial"})
     said = f"{millilitres:.0f} ml"
     text = f"The {name} measures {said}. "
     start = text.index(said)

@@ -67,6 +67,7 @@ class Answer:
 
     id: str = ""
     question: str = ""
+    clicks: list[Any] = field(default_factory=list)
     routes: tuple[str, ...] = ()
     text: str = ""
     spans: list[dict[str, Any]] = field(default_factory=list)
@@ -116,7 +117,7 @@ class Assembler:
 
     def __init__(self, request: Request | None = None, *, earlier: Mapping[str, FoundObject] | None = None,
                  folder: Path | None = None) -> None:
-        self.answer = Answer(question=getattr(request, "text", "") or "", folder=folder)
+        self.answer = Answer(question=getattr(request, "text", "") or "", clicks=list(getattr(request, "clicks", ())), folder=folder)
         self._earlier = dict(earlier or {})
         self._origin = _origin(request)
         self._edited = set(getattr(request, "edited", None) or ())
@@ -163,6 +164,8 @@ class Assembler:
         found = self._object(event.object)
         found.name, found.display = event.name, event.display or event.name
         found.existence, found.probability, found.by = event.state, event.probability, plain(event.by)
+        if event.state != "present":            # lost on the way: what was seen of it no longer counts
+            found.box = found.mask = None
 
     def _on_box(self, event) -> None:
         found = self._object(event.object)
@@ -210,6 +213,7 @@ def turn_to_dict(answer: Answer, mask_path: Callable[[FoundObject], str | None])
     return {
         "answer": answer.id,
         "question": answer.question,
+        "clicks": plain(answer.clicks),
         "state": answer.state,
         "error": answer.error,
         "routes": list(answer.routes),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,11 @@ from .events import LAST_EVENTS, Cancelled, Event, Mask, load_mask, to_json
 
 if TYPE_CHECKING:
     from .geometry import Volume
+    from .vocabulary import Vocabulary
 
-EVENTS, ANSWER, REPORT, SEGMENTATION, BOXES, DICOM = (
-    "events.jsonl", "answer.json", "report.html", "segmentation.seg.nrrd", "boxes.mrk.json", "dicom")
-OURS = (EVENTS, ANSWER, REPORT, SEGMENTATION, "masks", "markups", "arrays", DICOM)
+EVENTS, ANSWER, REPORT, SEGMENTATION, MARKUPS, DICOM = (
+    "events.jsonl", "answer.json", "report.html", "segmentation.seg.nrrd", "markups.mrk.json", "dicom")
+OURS = (EVENTS, ANSWER, REPORT, SEGMENTATION, MARKUPS, "masks", "arrays", DICOM)
 
 
 class OutputFolder:
@@ -106,11 +108,11 @@ class OutputFolder:
         files = {"events": EVENTS, "answer": ANSWER}
         if segments:
             files["masks"] = self._write_masks(segments)
+            segments = without_repeats(segments)
             files["segmentation"] = self._write_segmentation(segments, vocabulary)
             files["DICOM-SEG"] = self._write_dicom(segments, vocabulary)
-        boxes = self._write_markups(vocabulary)
-        if boxes:
-            files["markups"] = boxes
+        if markups := self._write_markups(vocabulary):
+            files["markups"] = markups
         self.write_answer(files)
         files["report"] = self._write_report()
         self.write_answer(files)
@@ -118,11 +120,22 @@ class OutputFolder:
 
     def segments(self) -> Iterator[tuple[FoundObject, Any]]:
         """Yield every object that has a mask with a voxel, in its last state, with its crop (uint8 [i, j, k])."""
-        latest = {o.id: o for answer in self.answers for o in answer.objects if o.mask is not None}
-        for found in latest.values():
+        for found in self._latest().values():
+            if found.mask is None:
+                continue
             crop = load_mask(found.mask, self.folder)
             if crop.any():
                 yield found, crop
+
+    def _latest(self) -> dict[str, FoundObject]:
+        """Return every object in the state of the last turn that speaks of it; measurements of earlier turns stay."""
+        latest: dict[str, FoundObject] = {}
+        for answer in self.answers:
+            for found in answer.objects:
+                old = latest.get(found.id)
+                merged = {m["name"]: m for o in (old, found) if o is not None for m in o.measurements}
+                latest[found.id] = replace(found, measurements=list(merged.values()))
+        return latest
 
     def _mask_file(self, found: FoundObject) -> str | None:
         path = f"masks/{found.id}.nii.gz"
@@ -136,17 +149,36 @@ class OutputFolder:
             write_mask_nifti(crop, found.mask.first_voxel, self.volume, self.folder / "masks" / f"{found.id}.nii.gz")
         return "masks"
 
-    def _write_segmentation(self, segments: list[tuple[FoundObject, Any]], vocabulary: Any) -> str:
-        from .io import write_seg_nrrd
+    def _write_segmentation(self, segments: list[tuple[FoundObject, Any]], vocabulary: Vocabulary) -> str:
+        from .io.writing import Segment, write_seg_nrrd
 
-        rows = [(found, vocabulary, crop, found.mask.first_voxel) for found, crop in segments]
+        rows = [Segment.named(found.name, crop, found.mask.first_voxel, vocabulary, id=found.id, display=found.display,
+                              algorithm=_algorithm(found)) for found, crop in segments]
         write_seg_nrrd(rows, self.volume, self.folder / SEGMENTATION)
         return SEGMENTATION
 
-    def _write_markups(self, vocabulary: Any) -> str:
-        return ""
+    def _write_markups(self, vocabulary: Vocabulary) -> str:
+        """Write the box of every object, and the line of every measurement that has one. Returns "" where there is none."""
+        from .io.markups import BoxMarkup, LineMarkup, write_markups
 
-    def _write_dicom(self, segments: list[tuple[FoundObject, Any]], vocabulary: Any) -> str:
+        items: list[BoxMarkup | LineMarkup] = []
+        for found in self._latest().values():
+            known = vocabulary.get(found.name)
+            look = {"colour": known.colour} if known else {}
+            if found.box is not None:
+                items.append(BoxMarkup(name=found.display or found.name, centre_ras=found.box["centre_ras"],
+                                       size_mm=found.box["size_mm"], axes=found.box["axes"], description=found.id, **look))
+            for measured in found.measurements:
+                ends = (measured.get("geometry") or {}).get("ends_ras")
+                if ends:
+                    name = f"{found.display or found.name}, {measured['name'].replace('_', ' ')}"
+                    items.append(LineMarkup(name=name, ends_ras=ends, description=measured["id"], **look))
+        if not items:
+            return ""
+        write_markups(items, self.folder / MARKUPS)
+        return MARKUPS
+
+    def _write_dicom(self, segments: list[tuple[FoundObject, Any]], vocabulary: Vocabulary) -> str:
         from .dicom import SegObject, is_dicom, read_sources, write_seg
 
         items = [SegObject(key=found.name, display=found.display or found.name, mask=crop,
@@ -165,8 +197,18 @@ class OutputFolder:
     def _write_report(self) -> str:
         from .report import write_report
 
-        write_report(self.folder, self.volume, self.answers, credit=self.credit)
+        write_report((event for answer in self.answers for event in answer.events), self.volume, self.folder, self.credit,
+                     questions={a.id: a.question for a in self.answers},
+                     clicks={a.id: [c.point_ras for c in a.clicks] for a in self.answers})
         return REPORT
+
+
+def without_repeats(segments: list[tuple[FoundObject, Any]]) -> list[tuple[FoundObject, Any]]:
+    """Leave out an object that a later answer found again, voxel for voxel: it is one segment, not two."""
+    kept: dict[tuple, tuple[FoundObject, Any]] = {}
+    for found, crop in segments:
+        kept[(found.name, found.mask.first_voxel, found.mask.shape, crop.tobytes())] = (found, crop)
+    return list(kept.values())
 
 
 def _algorithm(found: FoundObject) -> str:
