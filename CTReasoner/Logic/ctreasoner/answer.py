@@ -117,7 +117,7 @@ class Assembler:
 
     def __init__(self, request: Request | None = None, *, earlier: Mapping[str, FoundObject] | None = None,
                  folder: Path | None = None) -> None:
-        self.answer = Answer(question=getattr(request, "text", "") or "", clicks=list(getattr(request, "clicks", ())), folder=folder)
+        self.answer = Answer(question=getattr(request, "text", ""), clicks=list(getattr(request, "clicks", ())), folder=folder)
         self._earlier = dict(earlier or {})
         self._origin = _origin(request)
         self._edited = set(getattr(request, "edited", None) or ())
