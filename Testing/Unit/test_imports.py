@@ -12,7 +12,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "CTReasoner" / "Logic" / "ctreas
 
 GROUND = {"errors", "events", "checked", "geometry", "resampling", "vocabulary", "version", "answer"}
 BELOW_ENGINE = GROUND | {"model", "appearance", "io", "experts"}
-FRONT = BELOW_ENGINE | {"engine", "dicom", "report"}
+ENGINE = {"engine", "looking", "conversation"}       # one thing in three files
+FRONT = BELOW_ENGINE | ENGINE | {"dicom", "report"}
 DOORS = {"reasoner", "cli", "session", "output", "listing", "demo", "bench", "system", "__main__"}
 
 # area (first name below the package) -> the areas that it may import, beside itself
@@ -22,9 +23,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "appearance": GROUND,
     "experts": GROUND,
     "io": GROUND | {"dicom"},               # read_volume hands a DICOM folder on, and imports that only then
-    "engine": BELOW_ENGINE,
+    **dict.fromkeys(ENGINE, BELOW_ENGINE | ENGINE),
     "dicom": BELOW_ENGINE - {"io"},
-    "report": BELOW_ENGINE | {"engine", "dicom"},
+    "report": BELOW_ENGINE | ENGINE | {"dicom"},
     **dict.fromkeys(DOORS, FRONT | DOORS),
     "evaluation": FRONT | DOORS | {"dataset", "training"},
     "dataset": GROUND | {"model"},
