@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import errno
 import hashlib
 import os
@@ -221,6 +222,17 @@ def test_a_stream_cut_anywhere_and_replayed_from_its_file_still_makes_a_page(pha
         assert "Research use only" in written(phantom, tmp_path, events[:end])
     write_events(events, tmp_path / "events.jsonl")
     assert written(phantom, tmp_path, read_events(tmp_path / "events.jsonl")) == written(phantom, tmp_path, events)
+
+
+def test_a_follow_up_names_the_object_of_the_earlier_answer_and_shows_no_looks_again(phantom, tmp_path, small_pictures):
+    volume, masks = phantom
+    events = record(volume, masks, tmp_path, ["heart"])
+    old = next(event for event in events if event.type == "Measurement")
+    later = [dataclasses.replace(old, answer="a2", seq=0, id="a1.o1.m9", name="long_axis", unit="mm")]
+    page = Page(written(phantom, tmp_path, [*events, *later], questions={"a2": "How large is it?"}))
+    follow_up = page.text.split("How large is it?")[1]
+    assert "Heart" in follow_up
+    assert "Look 0" not in follow_up
 
 
 def test_masks_that_are_gone_leave_the_looks(phantom, tmp_path, small_pictures):

@@ -60,12 +60,13 @@ def write_report(events: Iterable[Event], volume: Volume, folder: str | Path, so
     for event in events:
         turns.setdefault(event.answer, []).append(event)
     colours: list[tuple[int, int, int]] = []
+    known: dict[str, ObjectStory] = {}
     content = {
         "version": __version__,
         "source_note": source_note,
         "notes": list(volume.notes),
         "scan": _scan(volume),
-        "turns": [_turn(answer, found, volume, folder, vocabulary, colours, (questions or {}).get(answer, ""),
+        "turns": [_turn(answer, found, volume, folder, vocabulary, colours, known, (questions or {}).get(answer, ""),
                         (clicks or {}).get(answer, ())) for answer, found in turns.items()],
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
@@ -96,12 +97,14 @@ def _scan(volume: Volume) -> dict[str, str]:
 
 
 def _turn(answer: str, events: Sequence[Event], volume: Volume, folder: Path, vocabulary: Vocabulary,
-          colours: list[tuple[int, int, int]], question: str, clicks: Sequence) -> dict[str, Any]:
-    """Return one question and its answer as the template wants it."""
+          colours: list[tuple[int, int, int]], known: dict[str, ObjectStory], question: str,
+          clicks: Sequence) -> dict[str, Any]:
+    """Return one question and its answer as the template wants it; ``known`` gains the objects of this answer."""
     statements = [event for event in events if isinstance(event, Statement)]
     spans, text = _joined_text(events)
     objects = []
-    for story in stories(events, vocabulary):
+    for story in stories(events, vocabulary, known):
+        known[story.id] = story
         colours.append(story.colour)
         rows = object_pictures(story, volume, folder, clicks) if story.state in ("present", "") else []
         objects.append(_object(story, rows, statements, spans, len(colours) - 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,8 +61,12 @@ class Row:
     pictures: tuple[Picture, ...]
 
 
-def stories(events: Iterable[Event], vocabulary: Vocabulary | None = None) -> list[ObjectStory]:
-    """Return the objects of one answer's events, in the order in which they came."""
+def stories(events: Iterable[Event], vocabulary: Vocabulary | None = None,
+            earlier: Mapping[str, ObjectStory] | None = None) -> list[ObjectStory]:
+    """Return the objects of one answer's events, in the order in which they came.
+
+    earlier : objects of earlier answers by id; a follow-up speaks of them without naming them again.
+    """
     vocabulary = vocabulary or Vocabulary.load()
     found: dict[str, ObjectStory] = {}
     looks: list[Look] = []
@@ -73,7 +77,7 @@ def stories(events: Iterable[Event], vocabulary: Vocabulary | None = None) -> li
         key = getattr(event, "object", None)
         if key is None:
             continue
-        story = found.setdefault(key, ObjectStory(key))
+        story = found.setdefault(key, _known(key, (earlier or {}).get(key)))
         if isinstance(event, Existence):
             story.name, story.display = event.name, event.display or vocabulary.display(event.name)
             story.state, story.probability = event.state, event.probability
@@ -93,8 +97,14 @@ def stories(events: Iterable[Event], vocabulary: Vocabulary | None = None) -> li
     return list(found.values())
 
 
+def _known(key: str, old: ObjectStory | None) -> ObjectStory:
+    return ObjectStory(key, old.name, old.display, old.state, old.probability) if old else ObjectStory(key)
+
+
 def _looks_of(story: ObjectStory, looks: Sequence[Look]) -> list[Look]:
     """Return the path to an object: the whole scan, its own looks, and shared ones that its boxes refer to."""
+    if not story.boxes and all(look.object != story.id for look in looks):
+        return []                                               # a follow-up, or an object that was never looked for
     own = [look for look in looks if look.object in (None, story.id)]
     steps = {look.step for look in own}
     needed = {box.look for box in story.boxes} - steps
