@@ -90,3 +90,20 @@ def test_the_workspace_goes_with_the_reasoner() -> None:
     assert folder.is_dir()
     del reasoner
     assert not folder.exists()
+
+
+def test_two_scans_keep_their_masks_apart() -> None:
+    class Renumbering(FakeEngine):
+        def answer(self, request, workspace=None):
+            self.answers = 0                # ids start anew for every scan
+            return super().answer(request, workspace)
+
+    reasoner = Reasoner(Renumbering())
+    first = reasoner.ask(phantom_volume(), "the heart")
+    before = first.mask("heart").sum()
+    other = phantom_volume()
+    other = type(other)(other.voxels * 0, other.affine)
+    second = reasoner.ask(other, "the heart")
+    assert first.objects[0].id == second.objects[0].id
+    assert first.mask("heart").sum() == before
+    assert second.mask("heart").sum() == 0

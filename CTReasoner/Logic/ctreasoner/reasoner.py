@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 import weakref
@@ -68,7 +69,7 @@ class Reasoner:
     def __init__(self, engine: Any) -> None:
         self.engine = engine
         self._identities: dict[int, tuple[Any, str]] = {}
-        self._objects: dict[str, dict[str, FoundObject]] = {}
+        self._objects: dict[tuple[str, str], dict[str, FoundObject]] = {}
         self._workspace: Path | None = None
 
     @classmethod
@@ -94,7 +95,7 @@ class Reasoner:
         Close the iterator to cancel. ``workspace`` is the folder for the arrays of the masks; without it a temporary one is
         used, which lives as long as this object.
         """
-        yield from self.engine.answer(request, workspace=workspace or self.workspace)
+        yield from self.engine.answer(request, workspace=workspace or self.workspace_of(request))
 
     def ask(self, volume: Volume | str | Path, question: str = "", *,
             clicks: Iterable[Click | Sequence[float]] = (),
@@ -119,8 +120,8 @@ class Reasoner:
         """
         request = make_request(self.register(volume), question, clicks=clicks, boxes=boxes, scribbles=scribbles,
                                target=target, conversation=conversation, options=options)
-        objects = self._objects.setdefault(conversation, {})
-        fold = Assembler(request, earlier=objects, folder=self.workspace)
+        objects = self._objects.setdefault((request.volume, conversation), {})
+        fold = Assembler(request, earlier=objects, folder=self.workspace_of(request))
         for event in self.answer(request):
             fold.add(event)
         objects.update((o.id, o) for o in fold.answer.objects)
@@ -135,6 +136,13 @@ class Reasoner:
             self._workspace = Path(tempfile.mkdtemp(prefix="ctreasoner-"))
             weakref.finalize(self, shutil.rmtree, self._workspace, True)
         return self._workspace
+
+    def workspace_of(self, request: Request) -> Path:
+        """Return the folder for one conversation about one CT: ids of objects are unique within it alone."""
+        name = hashlib.sha256(f"{request.volume} {request.conversation}".encode()).hexdigest()[:16]
+        folder = self.workspace / name
+        folder.mkdir(exist_ok=True)
+        return folder
 
 
 def make_request(volume: str, question: str = "", *, clicks: Iterable = (), boxes: Iterable = (), scribbles: Iterable = (),
@@ -156,8 +164,9 @@ def error_of(failed: Mapping[str, str]) -> Exception:
     """Return the exception that a ``Failed`` event stands for."""
     from . import errors
 
-    kinds = {"USE": errors.UsageError, "IO": errors.InputError, "GEO": errors.GeometryError, "MOD": errors.ModelError,
-             "RES": errors.ResourceError, "NET": errors.NetworkError, "INT": errors.Interrupted}
+    kinds = {"USE": errors.UsageError, "IO": errors.InputError, "IN": errors.InputError, "EVT": errors.InputError,
+             "GEO": errors.GeometryError, "MOD": errors.ModelError, "MODEL": errors.ModelError, "RES": errors.ResourceError,
+             "NET": errors.NetworkError, "INT": errors.Interrupted}
     code = failed.get("code", "")
     group = code.split("-")[1] if code.count("-") >= 2 else ""
     kind = kinds.get(group, errors.CTReasonerError)

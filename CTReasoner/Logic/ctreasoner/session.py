@@ -108,7 +108,7 @@ class Session:
         prompts = prompts or Prompts()
         request = make_request(self.identity, question, clicks=prompts.clicks, boxes=prompts.boxes, scribbles=prompts.scribbles,
                                target=prompts.target, options=Options(seed=self.seed))
-        folder = self.output.folder if self.output else self.reasoner.workspace
+        folder = self.output.folder if self.output else self.reasoner.workspace_of(request)
         fold = Assembler(request, earlier=self.objects, folder=folder)
         events: Iterator[Event] = self.reasoner.answer(request, workspace=folder)
         if self.output:
@@ -166,10 +166,8 @@ def show(answer: Answer) -> None:
             facts[0] += f" ({found.probability:.2f})"
         facts += [f"{m['name']} {m['value']:.4g} {m['unit']}" for m in found.measurements[:4] if m["value"] is not None]
         say(f"  {found.id} {found.display or found.name}: {'; '.join(facts)}")
-    if answer.timings_s:
-        total = answer.timings_s.get("total")
-        shown = {"": total} if total is not None else answer.timings_s
-        say("  " + ", ".join(f"{k} {v:.1f} s".strip() for k, v in shown.items()))
+    stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in answer.timings_s.items() if seconds >= 0.05)
+    say(f"  {answer.events[-1].t:.1f} s" + (f" ({stages})" if stages else ""))
 
 
 def converse(session: Session, lines: Iterable[str]) -> None:
