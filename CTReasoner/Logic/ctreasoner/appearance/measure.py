@@ -150,9 +150,9 @@ def _attenuation(crop: _Crop, out: _Collector) -> None:
     out.add("volume", hu.size * crop.volume.voxel_ml)
     out.add("mean_hu", hu.mean(dtype=np.float64))
     out.add("sd_hu", hu.std(dtype=np.float64))
-    ordered = np.sort(hu) if hu.size < 500_000 else _counted(hu)
-    for share in (5, 50, 95):
-        out.add(f"p{share}_hu", ordered[min(int(share / 100 * ordered.size), ordered.size - 1)])
+    low, middle, high = np.percentile(hu if hu.size < 500_000 else _counted(hu), (5, 50, 95))
+    for name, value in (("p5_hu", low), ("p50_hu", middle), ("p95_hu", high)):
+        out.add(name, value)
     out.add("share_below_-50", 100 * np.count_nonzero(hu < FAT_HU) / hu.size)
     out.add("share_above_130", 100 * np.count_nonzero(hu > CALCIUM_HU) / hu.size)
     core = eroded(crop.mask, crop.volume.spacing)
@@ -163,7 +163,7 @@ def _attenuation(crop: _Crop, out: _Collector) -> None:
     out.add("patchiness_hu", patchy, reason="" if patchy is not None else "too small")
     if crop.key in ("aorta", "lung_nodule"):
         spread = float((inner if not few else hu).std())
-        out.add("calcified_volume", calcified(crop, float(ordered[ordered.size // 2]), spread) * crop.volume.voxel_ml)
+        out.add("calcified_volume", calcified(crop, float(middle), spread) * crop.volume.voxel_ml)
     if crop.key == "esophagus":
         out.add("gas_volume", np.count_nonzero(hu < GAS_HU) * crop.volume.voxel_ml)
 

@@ -35,6 +35,8 @@ SEGMENT_WORDS = {
     "diameter_max_ascending": "ascending aorta", "diameter_max_arch": "aortic arch", "diameter_max_descending": "descending aorta",
     "diameter_max_abdominal": "abdominal aorta",
 }
+_LABELS = {"larger": "Comparison", "difference": "Comparison", "denser": "Comparison", "difference_hu": "Comparison",
+           "segment": "Largest diameter", "segment_diameter": "Largest diameter"}
 UNITS = {"ml": "ml", "mm": "mm", "mm2": "mm²", "HU": "HU", "%": "%", "1": ""}
 _TOKEN = re.compile(r"<(slot|obj):([a-z0-9_]+)>")
 _LONGEST_SOURCE = 60
@@ -97,7 +99,29 @@ def fill(fragments: Sequence[str], objects: Sequence[Facts], askable: Sequence[s
             number = int(token[2]) if token[2].isdigit() else 0
             current = objects[number - 1] if 0 < number <= len(objects) else Facts()
             pieces.append(Slot(name="obj", text=spoken(current.display), kind="object", ref=current.object))
-    return pieces
+    return _without_empty_sentences(pieces)
+
+
+def _without_empty_sentences(pieces: list[str | Slot]) -> list[str | Slot]:
+    """Where two and more slots of a sentence could not be measured, the first reason stands for the sentence."""
+    sentences: list[list[str | Slot]] = [[]]
+    for piece in pieces:
+        if isinstance(piece, Slot):
+            sentences[-1].append(piece)
+            continue
+        first, *others = re.split(r"(?<=[.!?])(?= )", piece)
+        sentences[-1].append(first)
+        sentences += [[other] for other in others]
+    out: list[str | Slot] = []
+    for sentence in sentences:
+        missing = [p for p in sentence if isinstance(p, Slot) and not p.measured]
+        if len(missing) > 1:
+            space = " " if out else ""
+            label = _LABELS.get(missing[0].name, "Size")
+            out += [f"{space}{label}: ", missing[0], "."]
+        else:
+            out += sentence
+    return out
 
 
 def split(text: str) -> list[str]:

@@ -139,7 +139,10 @@ def _described(rng: random.Random, s: dict, token: str) -> str:
     elif topic == "presence":
         lead = _pick(rng, "present").replace("{o}", token)
     facts, closing = _facts(rng, s, topic), _closing(rng, s, topic)
-    return " ".join(part for part in (lead, _sentences(rng, facts, token, bool(lead), 1 if lead or closing else 2), closing) if part)
+    if not (lead or facts or closing):   # the object has nothing of the kind, say what it has
+        facts, closing = _facts(rng, s, "general"), _closing(rng, s, "general")
+    said = _sentences(rng, facts, token, bool(lead), 1 if lead or closing else 2)
+    return " ".join(part for part in (lead, said, closing) if part)
 
 
 def _facts(rng: random.Random, s: dict, topic: str) -> list[str]:
