@@ -10,6 +10,7 @@ from ..geometry import Volume
 FAT_OR_AIR_MM = 120.0   # a scan this wide in two directions holds fat (below 0 HU) or air
 SMALLEST_RANGE = 10.0   # noise alone spreads a CT further; 0 to 1 and z-scores do not reach it
 LOWEST, HIGHEST = -33_000.0, 70_000.0  # of what scanners and converters write, padding and extended metal scale included
+DENSEST = 3071.0        # nothing a patient is made of is denser throughout
 
 
 def check_ct(volume: Volume, *, eight_bit: bool = False) -> None:
@@ -36,7 +37,7 @@ def check_ct(volume: Volume, *, eight_bit: bool = False) -> None:
     if high - low < SMALLEST_RANGE:
         raise NotACTError(f"{name} has {shown}: they were rescaled and are not Hounsfield units.", code="CTR-IO-113",
                           hint="Undo the normalisation, or export the scan again in HU.")
-    if low < LOWEST or high > HIGHEST:
+    if low < LOWEST or high > HIGHEST or low > DENSEST:
         raise NotACTError(f"{name} has {shown}, which no CT has.", code="CTR-IO-114")
     wide = np.sort(volume.spacing * volume.shape)[1] >= FAT_OR_AIR_MM
     if low >= 0 and wide:

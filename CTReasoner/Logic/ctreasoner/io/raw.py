@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import zlib
 from dataclasses import dataclass
@@ -95,10 +96,16 @@ def read_raw(path: Path, image: RawImage) -> np.ndarray:
 def head_of(path: Path, count: int) -> bytes:
     """The first bytes of a file, unpacked when it is gzip."""
     with open(path, "rb") as file:
-        head = file.read(max(count, 2))
-        if not head.startswith(b"\x1f\x8b"):
-            return head[:count]
-        return _unpack(zlib.decompressobj(GZIP), head + file.read(CHUNK), count, path.name)
+        head = file.read(count)
+    if not head.startswith(b"\x1f\x8b"):
+        return head
+    try:
+        with gzip.open(path) as packed:
+            return packed.read(count)
+    except EOFError as error:
+        raise _cut_off(path.name) from error
+    except (zlib.error, gzip.BadGzipFile) as error:
+        raise _damaged(path.name) from error
 
 
 def _inflate(file: BinaryIO, target: np.ndarray, window: int, name: str) -> int:
@@ -108,23 +115,26 @@ def _inflate(file: BinaryIO, target: np.ndarray, window: int, name: str) -> int:
         while packed:
             if stream.eof:  # one more member, as bgzip writes
                 stream = zlib.decompressobj(window)
-            piece = _unpack(stream, packed, CHUNK, name)
+            try:
+                piece = stream.decompress(packed, CHUNK)
+            except zlib.error as error:
+                raise _damaged(name) from error
             if filled + len(piece) > len(view):
                 raise _length_error(name, filled + len(piece), len(view), at_least=True)
             view[filled:filled + len(piece)] = piece
             filled += len(piece)
             packed = stream.unconsumed_tail or stream.unused_data
     if not stream.eof:
-        raise InputError(f"{name} ends too early: its packed data are cut off.", code="CTR-IO-203", hint=WHOLE_AGAIN)
+        raise _cut_off(name)
     return filled
 
 
-def _unpack(stream: zlib._Decompress, packed: bytes, limit: int, name: str) -> bytes:
-    try:
-        return stream.decompress(packed, limit)
-    except zlib.error as error:
-        raise InputError(f"{name} is damaged: its packed data do not fit their checksum.", code="CTR-IO-205",
-                         hint=WHOLE_AGAIN) from error
+def _cut_off(name: str) -> InputError:
+    return InputError(f"{name} ends too early: its packed data are cut off.", code="CTR-IO-203", hint=WHOLE_AGAIN)
+
+
+def _damaged(name: str) -> InputError:
+    return InputError(f"{name} is damaged: its packed data do not fit their checksum.", code="CTR-IO-205", hint=WHOLE_AGAIN)
 
 
 def _length_error(name: str, found: int, wanted: int, at_least: bool = False) -> InputError:
