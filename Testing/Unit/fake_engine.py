@@ -113,8 +113,7 @@ def _object(stream: Stream, key: str, name: str, volume: Volume, workspace: Path
     where = tuple(slice(a, a + n) for a, n in zip(FIRST, SHAPE, strict=True))
     mask = (np.asarray(volume.voxels[where]) > 40).astype(np.uint8)
     for stage in ("coarse", "final"):
-        path = f"arrays/{key}.{stage}.npy"
-        (workspace / "arrays").mkdir(exist_ok=True)
+        path = f"{key}.{stage}.npy"
         np.save(workspace / path, mask)
         yield stream.emit(Mask, object=key, stage=stage, first_voxel=FIRST, shape=SHAPE, path=path, voxels=int(mask.sum()),
                           cut_by_scan=False, by=BY)

@@ -26,7 +26,7 @@ def converse(folder: Path, questions=QUESTIONS, **prompts) -> OutputFolder:
     identity = engine.register(volume)
     for text in questions:
         request = Request(volume=identity, text=text, **prompts)
-        list(output.record(engine.answer(request, workspace=folder), Assembler(request)))
+        list(output.record(engine.answer(request, workspace=output.workspace), Assembler(request)))
     return output
 
 
@@ -115,7 +115,7 @@ def test_a_consumer_that_stops_leaves_a_cancelled_stream(tmp_path: Path) -> None
     engine, volume = FakeEngine(), phantom_volume()
     request = Request(volume=engine.register(volume), text="segment the heart")
     output, fold = OutputFolder(tmp_path, volume), Assembler(request)
-    events = output.record(engine.answer(request, workspace=tmp_path), fold)
+    events = output.record(engine.answer(request, workspace=output.workspace), fold)
     next(events)
     next(events)
     events.close()
@@ -152,4 +152,4 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, full: str) -> None:
     (tmp_path / full).unlink(missing_ok=True)
     (tmp_path / full).symlink_to("/dev/full") if full == "events.jsonl" else (tmp_path / "answer.json.part").symlink_to("/dev/full")
     with pytest.raises(ResourceError, match=r"could not be written: No space left"):
-        list(output.record(engine.answer(request, workspace=tmp_path), Assembler(request)))
+        list(output.record(engine.answer(request, workspace=output.workspace), Assembler(request)))

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from .geometry import Volume
     from .vocabulary import Vocabulary
 
-EVENTS, ANSWER, REPORT, SEGMENTATION, MARKUPS, DICOM = (
-    "events.jsonl", "answer.json", "report.html", "segmentation.seg.nrrd", "markups.mrk.json", "dicom")
-OURS = (EVENTS, ANSWER, REPORT, SEGMENTATION, MARKUPS, "masks", "arrays", DICOM)
+EVENTS, ANSWER, REPORT, SEGMENTATION, MARKUPS, DICOM, ARRAYS = (
+    "events.jsonl", "answer.json", "report.html", "segmentation.seg.nrrd", "markups.mrk.json", "dicom", "arrays")
+OURS = (EVENTS, ANSWER, REPORT, SEGMENTATION, MARKUPS, "masks", ARRAYS, DICOM)
 
 
 class OutputFolder:
@@ -41,6 +41,7 @@ class OutputFolder:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._clear()
+            self.workspace.mkdir(exist_ok=True)
             (self.folder / EVENTS).write_bytes(b"")
         except OSError as error:
             raise _disk(error, self.folder.name) from error
@@ -56,6 +57,11 @@ class OutputFolder:
             else:
                 path.unlink(missing_ok=True)
 
+    @property
+    def workspace(self) -> Path:
+        """Where the engine puts the arrays of the masks of the streams that ``record`` takes."""
+        return self.folder / ARRAYS
+
     def record(self, events: Iterable[Event], fold: Assembler) -> Iterator[Event]:
         """Pass a stream on while it is written and folded; a stream that is cut off ends with ``Cancelled``."""
         fold.answer.folder = self.folder
@@ -63,6 +69,8 @@ class OutputFolder:
         last: Event | None = None
         try:
             for event in events:
+                if isinstance(event, Mask):         # the engine's path is relative to its workspace
+                    event = replace(event, path=f"{ARRAYS}/{event.path}")
                 self._append(event)
                 fold.add(event)
                 last = event

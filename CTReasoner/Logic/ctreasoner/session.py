@@ -108,9 +108,9 @@ class Session:
         prompts = prompts or Prompts()
         request = make_request(self.identity, question, clicks=prompts.clicks, boxes=prompts.boxes, scribbles=prompts.scribbles,
                                target=prompts.target, options=Options(seed=self.seed))
-        folder = self.output.folder if self.output else self.reasoner.workspace_of(request)
-        fold = Assembler(request, earlier=self.objects, folder=folder)
-        events: Iterator[Event] = self.reasoner.answer(request, workspace=folder)
+        workspace = self.output.workspace if self.output else self.reasoner.workspace_of(request)
+        fold = Assembler(request, earlier=self.objects, folder=workspace)
+        events: Iterator[Event] = self.reasoner.answer(request, workspace=workspace)
         if self.output:
             events = self.output.record(events, fold)
         self._show_question(question, prompts)
