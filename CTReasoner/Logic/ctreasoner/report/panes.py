@@ -155,7 +155,8 @@ def _brick(voxels: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """Return the part of a volume that the positions need, and the positions in it."""
     last = np.array(voxels.shape) - 1
     axes = tuple(range(1, index.ndim))
-    lo = np.clip(np.floor(index.min(axis=axes)).astype(int) - 2, 0, last)
-    hi = np.clip(np.ceil(index.max(axis=axes)).astype(int) + 2, 0, last)
+    ends = index[:, :: max(index.shape[1] - 1, 1), :: max(index.shape[2] - 1, 1)] if len(axes) == 2 else index
+    lo = np.clip(np.floor(ends.min(axis=axes)).astype(int) - 2, 0, last)      # of a whole pane, the corners are the ends
+    hi = np.clip(np.ceil(ends.max(axis=axes)).astype(int) + 2, 0, last)
     brick = voxels[lo[0] : hi[0] + 1, lo[1] : hi[1] + 1, lo[2] : hi[2] + 1]
     return brick, index - lo.reshape(-1, *[1] * len(axes))

@@ -260,6 +260,6 @@ def _write_line_label(pen: ImageDraw.ImageDraw, pane: Pane, line: Line, face: Im
     across = across if across @ (pane.size_px / 2 - middle) >= 0 else -across
     left, top, right, bottom = pen.textbbox((0, 0), line.label, font=face, anchor="mm", stroke_width=2)
     half = np.array([right - left, bottom - top]) / 2
-    at = middle + across * (10 + abs(across) @ half)
+    at = middle + across * (14 + abs(across) @ half)
     at = np.clip(at, half + 24, pane.size_px - half - 24)
     pen.text(tuple(at), line.label, font=face, fill=line.colour, anchor="mm", stroke_width=2, stroke_fill=SHADE)
