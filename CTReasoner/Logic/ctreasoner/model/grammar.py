@@ -1,0 +1,143 @@
+"""The answer's structure: which token may come next. Pure Python; logits are masked with what `allowed` returns.
+
+    plan    := (<DECLINE> | <NEED_CLICK> | route+ object+) <GO>          routes in the order detect, segment, describe
+    route   := <DETECT> | <SEGMENT> | <DESCRIBE>
+    object  := <obj:n> name <DET> | <REF:m>                              n counts through the conversation
+    name    := pieces of a name that the model learned | <ASKED> | <THING>
+
+After the plan every new object has a block of its own that sees the plan but not the other blocks, and the words come last:
+
+    block   := <obj:n> name state <BOX> (<LOOK> [27 visual tokens] (<BOX> | <LOST>))* (<SEG> [3 region tokens] category*)?
+    words   := <WORDS> (<obj:n> name state category*)* <SAY> (word | <obj:n> | <slot:..>)* <end>
+
+`<ASKED>` stands for something that has no learned name; the words it refers to are pointed at in the prompt. `<THING>` is
+legal only with a click, box or scribble. Numbers cannot be written: pieces with a digit are never allowed.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ctreasoner.appearance.attributes import ATTRIBUTES, attributes_for, values_for
+
+ROUTES = ("detect", "segment", "describe")
+ROUTE_TOKENS = {"detect": "<DETECT>", "segment": "<SEGMENT>", "describe": "<DESCRIBE>"}
+STATE_TOKENS = {"present": "<PRESENT>", "absent": "<ABSENT>", "outside": "<OUTSIDE>", "unsupported": "<UNSUPPORTED>",
+                "lost": "<LOST>"}
+MOST_OBJECTS = 12
+OBJECT_TOKENS = tuple(f"<obj:{n}>" for n in range(1, MOST_OBJECTS + 1))
+REFERENCE_TOKENS = tuple(f"<REF:{n}>" for n in range(1, MOST_OBJECTS + 1))
+CATEGORY_TOKENS = tuple(f"<cat:{a}={v}>" for a, values in ATTRIBUTES.items() for v in values)
+PROMPT_TOKENS = ("<click+>", "<click->", "<region>", "<scribble+>", "<scribble->")
+STRUCTURE = ("<pad>", "<scan>", "<vis>", "<roi>", "<user>", "<answer>", *PROMPT_TOKENS, *ROUTE_TOKENS.values(), "<DECLINE>",
+             "<NEED_CLICK>", "<DET>", "<ASKED>", "<THING>", "<GO>", *STATE_TOKENS.values(), "<BOX>", "<LOOK>", "<SEG>",
+             "<WORDS>", "<SAY>", "<end>", *OBJECT_TOKENS, *REFERENCE_TOKENS, *CATEGORY_TOKENS)
+
+
+def special_tokens(slots: list[str]) -> list[str]:
+    """All tokens with a meaning of their own, in the order of their ids; `slots` are the names of measured values."""
+    return [*STRUCTURE, *(f"<slot:{name}>" for name in slots)]
+
+
+@dataclass
+class PlannedObject:
+    """One object of a plan: `number` in the conversation; `key` a vocabulary key, "thing", or None for something unknown;
+    `reference` true when it was answered before. `det` is the position of its <DET> in the plan's tokens."""
+    number: int
+    key: str | None
+    reference: bool = False
+    det: int = -1
+
+
+@dataclass
+class Plan:
+    routes: list[str] = field(default_factory=list)          # of ROUTES, or ["decline"], ["need_click"]
+    objects: list[PlannedObject] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+
+
+class PlanGrammar:
+    """State machine of a plan. `names` maps each key to its pieces; `ids` maps token text to id."""
+
+    def __init__(self, ids: dict[str, int], names: dict[str, tuple[int, ...]], *, known: dict[int, str | None] | None = None,
+                 pointer: bool = False, most_objects: int = MOST_OBJECTS):
+        self.ids, self.names, self.pointer = ids, names, pointer
+        self.known = dict(known or {})                        # number -> key of the objects answered before
+        self.most = min(most_objects, MOST_OBJECTS - max(self.known, default=0))
+        self.plan, self.spelled, self.state = Plan(), (), "route"
+        self._text = {i: t for t, i in ids.items()}
+
+    @property
+    def finished(self) -> bool:
+        return self.state == "end"
+
+    def allowed(self) -> list[int]:
+        """Token ids that may come next."""
+        ids, plan = self.ids, self.plan
+        if self.state == "route":
+            reached = ROUTES.index(plan.routes[-1]) + 1 if plan.routes else 0
+            later = [ids[ROUTE_TOKENS[r]] for r in ROUTES[reached:]]
+            return [*later, *(self._objects() if plan.routes else [ids["<DECLINE>"], ids["<NEED_CLICK>"]])]
+        if self.state == "object":
+            return [*(self._objects() if len(plan.objects) < self.most else []), ids["<GO>"]]
+        if self.state == "name":
+            return self._pieces()
+        return [ids["<GO>"]] if self.state == "go" else [ids["<DET>"]]
+
+    def _objects(self) -> list[int]:
+        used = {o.number for o in self.plan.objects}
+        free = [self.ids[REFERENCE_TOKENS[n - 1]] for n in self.known if n not in used]
+        return [*free, *([self.ids[OBJECT_TOKENS[self._next() - 1]]] if self._next() <= MOST_OBJECTS else [])]
+
+    def _next(self) -> int:
+        return max([0, *self.known, *(o.number for o in self.plan.objects)]) + 1
+
+    def _pieces(self) -> list[int]:
+        n = len(self.spelled)
+        found = {name[n] if len(name) > n else self.ids["<DET>"] for name in self.names.values() if name[:n] == self.spelled}
+        if n == 0:
+            found.add(self.ids["<ASKED>"])
+            if self.pointer:
+                found.add(self.ids["<THING>"])
+        return sorted(found)
+
+    def advance(self, token: int) -> None:
+        """Takes the next token; it must be one of `allowed()`."""
+        text, plan = self._text.get(token, ""), self.plan
+        plan.tokens.append(token)
+        if text in ("<DECLINE>", "<NEED_CLICK>"):
+            plan.routes, self.state = [text.strip("<>").lower()], "go"
+        elif self.state == "route" and text in ROUTE_TOKENS.values():
+            plan.routes.append(next(r for r, t in ROUTE_TOKENS.items() if t == text))
+        elif text == "<GO>":
+            self.state = "end"
+        elif text in REFERENCE_TOKENS:
+            number = REFERENCE_TOKENS.index(text) + 1
+            plan.objects.append(PlannedObject(number, self.known[number], reference=True))
+            self.state = "object"
+        elif text in OBJECT_TOKENS:
+            plan.objects.append(PlannedObject(OBJECT_TOKENS.index(text) + 1, None))
+            self.spelled, self.state = (), "name"
+        elif text == "<DET>":
+            plan.objects[-1].det = len(plan.tokens) - 1
+            if self.state == "name":
+                plan.objects[-1].key = next(k for k, name in self.names.items() if name == self.spelled)
+            self.state = "object"
+        elif text in ("<ASKED>", "<THING>"):
+            plan.objects[-1].key = "thing" if text == "<THING>" else None
+            self.state = "det"
+        else:
+            self.spelled += (token,)
+
+
+def category_choices(ids: dict[str, int], key: str) -> list[tuple[str, list[tuple[str, int]]]]:
+    """For each attribute of an object, in order: its values with their token ids."""
+    return [(attribute, [(v, ids[f"<cat:{attribute}={v}>"]) for v in values_for(key, attribute)])
+            for attribute in attributes_for(key)]
+
+
+def word_tokens(ids: dict[str, int], pieces: dict[int, str], slots: list[str]) -> list[int]:
+    """Ids that may stand in the words of an answer: pieces without digits, slots, object tokens and <end>."""
+    special = set(special_tokens(slots))
+    plain = [i for i, text in pieces.items() if text not in special and not any(c.isdigit() for c in text)]
+    spoken = [ids[t] for t in (*OBJECT_TOKENS, *(f"<slot:{name}>" for name in slots), "<end>")]
+    return sorted({*plain, *spoken})

@@ -1,0 +1,139 @@
+"""The language model at work: it plans under the grammar, carries an object through its looks, and writes the words.
+
+Decoding is greedy and runs on one key-value cache. Forced tokens go through in chunks; after each object's block the cache is
+cut back to the plan, so that objects do not see each other.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from ctreasoner.model import grammar
+from ctreasoner.model.eyes import Sight
+from ctreasoner.model.language import Language, pooled_tokens, token_places
+from ctreasoner.model.processor import CTReasonerProcessor, Question
+
+MOST_WORDS = 160
+
+
+@dataclass
+class Thought:
+    """A plan with what the heads need: codes at each <DET>, the words each refers to, and the cache after <GO>."""
+    plan: grammar.Plan
+    codes: dict[int, Tensor]                    # object number -> code [128] at its <DET>
+    asked: dict[int, tuple[int, int]]           # object number -> first and last prompt piece
+    cache: DynamicCache
+    length: int
+    tokens: list[int] = field(default_factory=list)
+
+
+class Speaker:
+    """`calls` counts forward passes; `origin_mm` of a conversation is the centre of view 0."""
+
+    def __init__(self, language: Language, processor: CTReasonerProcessor, whole_tokens: int = 4, look_tokens: int = 3):
+        self.language, self.processor = language, processor
+        self.t = processor.ids
+        self.whole_tokens, self.look_tokens = whole_tokens, look_tokens
+        self._words = torch.full((len(processor.tokenizer),), float("-inf"))
+        self._words[grammar.word_tokens(self.t, processor.pieces, processor.slots)] = 0.0
+
+    @torch.inference_mode()
+    def think(self, question: Question, whole: Sight, points: list[tuple[Tensor, Tensor]], known: dict[int, str | None],
+              most_objects: int) -> Thought:
+        """Reads the question and decodes its plan. `points` are (features [192], place [4]) of the prompt tokens."""
+        embeds = self.language.embed(torch.tensor([question.ids])).clone()
+        embeds[0, 1:1 + self.whole_tokens ** 3] = self._visual(whole, self.whole_tokens, whole)[0]
+        for position, (features, place) in zip(question.points, points):
+            embeds[0, position] += self.language.point_tokens(features[None], place[None])[0]
+        cache = DynamicCache()
+        logits, states, cache = self.language(embeds, cache=cache)
+        words = states[0, slice(*question.words)]
+        machine = grammar.PlanGrammar(self.t, self.processor.name_ids, known=known, pointer=bool(points), most_objects=most_objects)
+        codes, asked = {}, {}
+        while not machine.finished:
+            allowed = machine.allowed()
+            token = allowed[int(logits[0, -1, allowed].argmax())]
+            machine.advance(token)
+            logits, states, cache = self.language(self.language.embed(torch.tensor([[token]])), cache=cache)
+            if token == self.t["<DET>"]:
+                number = machine.plan.objects[-1].number
+                codes[number] = self.language.code(states[0, -1])
+                if len(words):
+                    first, last = self.language.pointer(states[0, -1:], words)[0].argmax(-1).tolist()
+                    asked[number] = (first, max(first, last))
+        return Thought(machine.plan, codes, asked, cache, cache.get_seq_length(), [*question.ids, *machine.plan.tokens])
+
+    @torch.inference_mode()
+    def begin(self, thought: Thought, number: int, key: str | None) -> Tensor:
+        """Opens the block of a present object; the code at its first <BOX>."""
+        self._back(thought)
+        return self._feed(thought, [*self.processor.block(number, key, "present"), self.t["<BOX>"]])
+
+    @torch.inference_mode()
+    def look(self, thought: Thought, sight: Sight, whole: Sight) -> Tensor:
+        """Reads the tokens of a look; the code at the <BOX> behind it."""
+        tokens = self._visual(sight, self.look_tokens, whole)
+        look, box = (self.language.embed(torch.tensor([[self.t[t]]])) for t in ("<LOOK>", "<BOX>"))
+        return self._run(thought, torch.cat([look, tokens, box], 1))
+
+    @torch.inference_mode()
+    def segment(self, thought: Thought) -> Tensor:
+        """The code at <SEG>."""
+        return self._feed(thought, [self.t["<SEG>"]])
+
+    @torch.inference_mode()
+    def categories(self, thought: Thought, key: str, region: Tensor) -> list[tuple[str, str, float]]:
+        """The model's choice for each attribute of an object, from region features [3, 120]: (attribute, value, probability)."""
+        logits, _, thought.cache = self.language(self.language.region_tokens(region)[None], cache=thought.cache)
+        out = []
+        for attribute, choices in grammar.category_choices(self.t, key):
+            p = logits[0, -1, [token for _, token in choices]].softmax(-1)
+            best = int(p.argmax())
+            out.append((attribute, choices[best][0], float(p[best])))
+            logits, _, thought.cache = self.language(self.language.embed(torch.tensor([[choices[best][1]]])), cache=thought.cache)
+        return out
+
+    @torch.inference_mode()
+    def say(self, thought: Thought, told: list[tuple[str | None, str, dict[str, str]]]) -> str:
+        """The words of the answer with their slots, from (key, state, categories) of its objects."""
+        self._back(thought)
+        embeds = self.language.embed(torch.tensor([self.processor.told(told)]))
+        out: list[int] = []
+        while len(out) < MOST_WORDS:
+            logits, _, thought.cache = self.language(embeds, cache=thought.cache)
+            token = int((logits[0, -1] + self._words).argmax())
+            if token == self.t["<end>"]:
+                break
+            out.append(token)
+            embeds = self.language.embed(torch.tensor([[token]]))
+        return self.processor.decode(out)
+
+    @staticmethod
+    def _back(thought: Thought) -> None:
+        """Cuts the cache back to the plan."""
+        surplus = thought.cache.get_seq_length() - thought.length
+        if surplus > 0:
+            thought.cache.crop(-surplus)
+
+    def _feed(self, thought: Thought, ids: list[int]) -> Tensor:
+        return self._run(thought, self.language.embed(torch.tensor([ids])))
+
+    def _run(self, thought: Thought, embeds: Tensor) -> Tensor:
+        _, states, thought.cache = self.language(embeds, cache=thought.cache)
+        return self.language.code(states[0, -1])
+
+    def _visual(self, sight: Sight, per_axis: int, whole: Sight) -> Tensor:
+        view = sight.view
+        places = token_places(torch.tensor(view.lo, dtype=torch.float32), torch.tensor(view.size_mm, dtype=torch.float32),
+                              view.spacing_mm[0], per_axis, torch.tensor(whole.view.centre_ras, dtype=torch.float32))
+        return self.language.visual_tokens(pooled_tokens(sight.features, per_axis), places[None])
+
+
+def point_place(voxel: Tensor, view) -> Tensor:
+    """The place [4] of a point given in voxels of view 0: relative to its centre, in units of 200 mm, and the log spacing."""
+    shape = torch.tensor(view.shape, dtype=torch.float32)
+    mm = (voxel - (shape - 1) / 2) * view.spacing_mm[0] / 200.0
+    return torch.cat([mm, torch.tensor([view.spacing_mm[0]], dtype=torch.float32).log()])

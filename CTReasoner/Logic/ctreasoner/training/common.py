@@ -1,0 +1,93 @@
+"""What every training stage shares: a wall-clock schedule, an averaged copy of the weights, curves, resumable checkpoints."""
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+
+class Clock:
+    """Cosine over the fraction of the wall-clock time that a stage may take, so that every piece ends at a low rate."""
+
+    def __init__(self, seconds: float, used: float = 0.0):
+        self.seconds, self.used, self.last = seconds, used, time.monotonic()
+
+    def tick(self) -> float:
+        """Fraction of the time that is over. Pauses of more than a minute (a stopped process) do not count."""
+        now = time.monotonic()
+        self.used += min(now - self.last, 60.0)
+        self.last = now
+        return self.used / self.seconds
+
+    def rate(self, fraction: float, step: int, warm_up: int, last: float = 0.02) -> float:
+        cosine = last + (1 - last) * 0.5 * (1 + math.cos(math.pi * min(1.0, fraction)))
+        return cosine * min(1.0, (step + 1) / warm_up)
+
+
+class Average:
+    """Exponential moving average of a module's floating point state; decay min(limit, (1 + t) / (10 + t))."""
+
+    def __init__(self, module: nn.Module, limit: float = 0.998):
+        self.limit, self.steps = limit, 0
+        self.state = {k: v.detach().clone() for k, v in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        decay = min(self.limit, (1 + self.steps) / (10 + self.steps))
+        self.steps += 1
+        for key, value in module.state_dict().items():
+            if value.dtype.is_floating_point:
+                self.state[key].lerp_(value, 1 - decay)
+            else:
+                self.state[key].copy_(value)
+
+
+def parameter_groups(module: nn.Module, rate: float, decay: float) -> list[dict]:
+    """Weight decay on matrices and kernels only: none on norms, biases, embeddings."""
+    groups: dict[bool, list] = {True: [], False: []}
+    for name, p in module.named_parameters():
+        if p.requires_grad:
+            groups[p.ndim > 1 and "embed" not in name and "table" not in name].append(p)
+    return [{"params": groups[True], "weight_decay": decay, "peak": rate, "lr": rate},
+            {"params": groups[False], "weight_decay": 0.0, "peak": rate, "lr": rate}]
+
+
+def set_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * factor
+
+
+def save_state(path: Path, **state) -> None:
+    """Atomic torch.save of a training state (read back only by `load_state`, weights_only)."""
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def load_state(path: Path) -> dict | None:
+    return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+
+
+class Curve:
+    """Appends one JSON line per report to curve-<stage>.jsonl and prints it."""
+
+    def __init__(self, folder: Path, stage: str):
+        self.path = folder / f"curve-{stage}.jsonl"
+
+    def add(self, **values) -> None:
+        line = json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in values.items()})
+        with open(self.path, "a", encoding="utf-8") as f:
+            f.write(line + "\n")
+        print(line, flush=True)
+
+
+def write_pid(folder: Path) -> Path:
+    """The pid file by which benchmarks and people pause a training (SIGSTOP, SIGCONT)."""
+    path = folder / "train.pid"
+    path.write_text(str(os.getpid()))
+    return path

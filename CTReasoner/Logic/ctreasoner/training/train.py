@@ -1,0 +1,30 @@
+"""`ctreasoner train STAGE [--name value ...]`: one resumable command per stage; settings are the fields of its dataclass."""
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+
+def _stages() -> dict:
+    from ctreasoner.training import export, language_stage, vision_stage
+    return {"vision": (vision_stage.VisionStage, vision_stage.run),
+            "language": (language_stage.LanguageStage, language_stage.run),
+            "export": (export.Export, export.run)}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="ctreasoner train", description=__doc__)
+    stages = parser.add_subparsers(dest="stage", required=True)
+    table = _stages()
+    for name, (settings, _) in table.items():
+        sub = stages.add_parser(name, help=settings.__doc__)
+        for field in dataclasses.fields(settings):
+            sub.add_argument(f"--{field.name.replace('_', '-')}", type=type(field.default), default=field.default)
+    values = vars(parser.parse_args(argv))
+    settings, run = table[values.pop("stage")]
+    print(run(settings(**values)))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,141 @@
+"""Stage 1: the vision model learns with a table of codes in place of a language model's hidden states."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ctreasoner.model.vision import STATES, VisionModel
+from ctreasoner.training import common, losses
+from ctreasoner.training.sampling import CODES, QUERIES, Sample, Sampler
+from ctreasoner.training.views import read_prepared
+
+IDENTITY = 64                         # first half of a code: which object; second half: which instance
+INSTANCE_NOISE = 0.3
+
+
+@dataclass
+class VisionStage:
+    """Settings of stage 1; seconds are wall-clock time."""
+    data: str = "runs/data"
+    out: str = "runs/vision"
+    seconds: float = 3000.0
+    rate: float = 1.2e-3
+    warm_up: int = 120
+    decay: float = 0.03
+    batch: int = 2
+    seed: int = 1
+    threads: int = 2
+    start: str = ""                   # an earlier vision.pt to warm-start from
+
+
+class CodeTable(nn.Module):
+    """One identity vector of norm 8 per object; the instance half is noise in this stage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(len(CODES), IDENTITY))
+
+    def identities(self) -> Tensor:
+        return nn.functional.normalize(self.table, dim=1) * IDENTITY ** 0.5
+
+    def forward(self, samples: list[Sample], generator: torch.Generator) -> Tensor:
+        """[b, k, 128] codes; a query without key gets a false code."""
+        table = self.identities()
+        rows = [[table[CODES.index(key)] if key else self._false(table, generator) for key in s.keys] for s in samples]
+        identity = torch.stack([torch.stack(r) for r in rows])
+        return torch.cat([identity, INSTANCE_NOISE * torch.randn(identity.shape, generator=generator)], -1)
+
+    @staticmethod
+    def _false(table: Tensor, generator: torch.Generator) -> Tensor:
+        """Gaussian noise, a permuted or rotated real code, or the mean of two: nothing of this is an object."""
+        kind = int(torch.randint(4, (), generator=generator))
+        table = table.detach()
+        a, b = (table[int(torch.randint(len(table), (), generator=generator))] for _ in range(2))
+        if kind == 0:
+            return torch.randn(IDENTITY, generator=generator)
+        if kind == 1:
+            return a[torch.randperm(IDENTITY, generator=generator)]
+        if kind == 2 and not torch.equal(a, b):
+            return nn.functional.normalize(a + b, dim=0) * IDENTITY ** 0.5
+        return torch.roll(a, int(torch.randint(1, IDENTITY, (), generator=generator)))
+
+
+def batch(samples: list[Sample]) -> dict[str, Tensor]:
+    """Stacks samples; per-query tensors are flattened to [b * k, ...]."""
+    stacked = {name: torch.stack([getattr(s, name) for s in samples]) for name in (
+        "masks", "mask_weight", "state", "state_weight", "faces", "overflow", "box_weight")}
+    out = {name: value.flatten(0, 1) for name, value in stacked.items()}
+    out["hu"] = torch.stack([s.hu for s in samples])[:, None]
+    out["prompt"] = torch.stack([s.prompt for s in samples])
+    out["known"] = torch.stack([s.known for s in samples])[:, None].expand(-1, QUERIES, -1, -1, -1).flatten(0, 1).float()
+    return out
+
+
+def step_loss(vision: VisionModel, data: dict[str, Tensor], codes: Tensor) -> tuple[Tensor, dict[str, float]]:
+    """Total loss of one batch of views, and its parts."""
+    prompt = data["prompt"] if data["prompt"].any() else None
+    pixels = vision.decode(vision.encode(data["hu"]), prompt)
+    context = vision.look(pixels, codes)
+    logits = vision.masks(pixels, context, codes).flatten(0, 1)
+    parts = {"mask": losses.mask_loss(logits, data["masks"], data["mask_weight"], data["known"]),
+             "coarse": losses.coarse_loss(context, data["masks"], data["mask_weight"] * (data["known"].amin((1, 2, 3)))),
+             "box": losses.box_loss(context, data["faces"], data["overflow"], data["box_weight"]),
+             "existence": losses.existence_loss(context, data["state"], data["state_weight"])}
+    total = parts["mask"] + 0.4 * parts["coarse"] + 0.3 * parts["box"] + 0.5 * parts["existence"]
+    return total, {k: float(v.detach()) for k, v in parts.items()}
+
+
+def run(settings: VisionStage) -> Path:
+    """Trains until the time is over; resumes from its own checkpoint. Returns the path of the averaged weights."""
+    torch.set_num_threads(settings.threads)
+    out = Path(settings.out)
+    out.mkdir(parents=True, exist_ok=True)
+    pid = common.write_pid(out)
+    torch.manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(settings.seed)
+    vision, table = VisionModel(), CodeTable()
+    both = nn.ModuleDict({"vision": vision, "codes": table})
+    if settings.start:
+        both.load_state_dict(torch.load(settings.start, weights_only=True)["average"])
+    both.to(memory_format=torch.channels_last_3d)
+    optimiser = torch.optim.AdamW(common.parameter_groups(both, settings.rate, settings.decay), betas=(0.9, 0.98))
+    average, clock, step = common.Average(both), common.Clock(settings.seconds), 0
+    if (state := common.load_state(out / "vision.pt")) is not None:
+        both.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        average.state, average.steps = state["average"], state["step"]
+        clock.used, step = state["seconds"], state["step"]
+    cases = read_prepared(settings.data, splits=("train", "fold0", "fold1", "fold2", "fold3"))
+    cases = [c for c in cases if c.patient != "LIDC-IDRI-0001"]
+    sampler = Sampler(cases, settings.seed + step)
+    curve, sums, since = common.Curve(out, "vision"), {}, 0.0
+    while (fraction := clock.tick()) < 1.0:
+        common.set_rate(optimiser, clock.rate(fraction, step, settings.warm_up))
+        samples = [sampler.draw() for _ in range(settings.batch)]
+        total, parts = step_loss(vision, batch(samples), table(samples, generator))
+        optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(both.parameters(), 1.0)
+        if torch.isfinite(norm):
+            optimiser.step()
+        average.update(both)
+        step += 1
+        for key, value in parts.items():
+            sums[key] = sums.get(key, 0.0) + value
+        if step % 50 == 0:
+            curve.add(step=step, seconds=round(clock.used), **{k: v / 50 for k, v in sums.items()})
+            sums = {}
+        if clock.used - since > 240:
+            since = clock.used
+            _save(out, both, optimiser, average, clock, step)
+    _save(out, both, optimiser, average, clock, step)
+    pid.unlink(missing_ok=True)
+    return out / "vision.pt"
+
+
+def _save(out: Path, both, optimiser, average, clock, step) -> None:
+    common.save_state(out / "vision.pt", model=both.state_dict(), optimiser=optimiser.state_dict(),
+                      average=average.state, seconds=clock.used, step=step)
