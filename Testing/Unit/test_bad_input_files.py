@@ -173,6 +173,8 @@ def test_what_is_not_there_or_empty_or_something_else(tmp_path):
         refused(tmp_path / name)
         (tmp_path / name).write_bytes(gzip.compress(b"Dear patient,\n" * 100))
         refused(tmp_path / name)
+    (tmp_path / "folder").mkdir()
+    refused(tmp_path / "folder", words="no files")
     (tmp_path / "ct.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
     assert "NIfTI" in refused(tmp_path / "ct.png", code="CTR-IO-202").hint
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import resource
+import shutil
+from pathlib import Path
 
 import nibabel
 import nrrd
@@ -26,6 +28,7 @@ from ctreasoner.io import (
     write_seg_nrrd,
 )
 from ctreasoner.vocabulary import Vocabulary
+from dicom_series import hounsfield, save, series
 
 # ---------------------------------------------------------------- reading
 
@@ -142,6 +145,16 @@ def test_a_crop_of_three_slices_is_answered(tmp_path):
     inside = np.random.default_rng(0).normal(350, 20, (9, 8, 3)).astype(np.int16)
     for voxels in (a_ct((3, 3, 3)), inside):
         assert read_volume(write(tmp_path / "ct.nii.gz", voxels)).shape == voxels.shape
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+def test_a_dicom_series_comes_through_the_same_door(tmp_path, packed):
+    folder = save(series(), tmp_path / "series")
+    path = Path(shutil.make_archive(str(tmp_path / "series"), "zip", folder)) if packed else folder
+    volume = read_volume(path)
+    assert np.array_equal(volume.voxels, hounsfield() // 2 * 2) and volume.name == "series"
+    assert volume.source == str(path) and volume.notes == ()
+    assert np.allclose(volume.affine[:3, 3], (40, 50, 100))
 
 
 # ---------------------------------------------------------------- writing

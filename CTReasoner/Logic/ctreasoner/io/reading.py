@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError, NotACTError
-from ..geometry import Volume
+from ..geometry import Volume, check_affine
 from . import metaimage, nifti, nrrd
 from .checks import check_ct
 from .raw import RawImage, head_of, read_raw
@@ -52,9 +52,9 @@ def read_volume(path: str | os.PathLike) -> Volume:
 def _read(path: Path, image: RawImage) -> Volume:
     if image.dtype.kind not in "iuf":
         raise NotACTError(f"{path.name} holds values of type {image.dtype}, not Hounsfield units.", code="CTR-IO-111")
-    volume = Volume(np.empty((1, 1, 1), np.int16), image.affine)  # refuses the affine before the voxels are read
+    check_affine(image.affine)  # before the voxels are read
     voxels = _rescaled(read_raw(path, image), image.slope, image.intercept)
-    volume = replace(volume, voxels=voxels, name=_stem(path), source=str(path))
+    volume = Volume(voxels, image.affine, name=_stem(path), source=str(path))
     check_ct(volume, eight_bit=image.dtype.itemsize == 1 and (image.slope, image.intercept) == (1.0, 0.0))
     return volume
 
