@@ -104,14 +104,14 @@ def claim(path: Path, dims: tuple[int, int, int]) -> None:
 def test_a_header_that_claims_a_huge_size_costs_neither_time_nor_memory(tmp_path, name, dims):
     path = write(tmp_path / name, a_ct())
     claim(path, dims)
-    limit, start = resource.getrlimit(resource.RLIMIT_AS), time.perf_counter()
+    limit, start = resource.getrlimit(resource.RLIMIT_AS), time.process_time()
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + (200 << 20), limit[1]))
     try:
         refused(path)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limit)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
@@ -120,18 +120,18 @@ def test_a_zip_bomb_is_refused_before_it_is_unpacked(tmp_path):
     header = bytearray(gzip.decompress(path.read_bytes())[:352])
     header[42:48] = struct.pack("<3h", 800, 800, 800)
     path.write_bytes(gzip.compress(bytes(header)) + 32 * gzip.compress(bytes(1 << 25)))
-    start = time.perf_counter()
+    start = time.process_time()
     refused(path, code="CTR-IO-208")
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_more_voxels_than_the_header_says_are_not_unpacked(tmp_path):
     path = write(tmp_path / "ct.nii.gz", a_ct())
     content = gzip.decompress(path.read_bytes())
     path.write_bytes(gzip.compress(content + bytes(50 << 20), 1))
-    start = time.perf_counter()
+    start = time.process_time()
     refused(path, code="CTR-IO-204")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 # ---------------------------------------------------------------- headers that point elsewhere
