@@ -8,6 +8,7 @@ Near a border of a rule both words are right: :func:`accepted` says which ones, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
@@ -72,6 +73,19 @@ NODULE_CALCIUM_HU = 250.0  # 95th percentile from which a nodule is calcified (k
 _GREY = 0.15               # relative grey zone of every other border
 
 
+@dataclass(frozen=True)
+class Nameless:
+    """What stands for the vocabulary entry of a thing without a name."""
+
+    key: str = "thing"
+    tubular: bool = False
+    volume_ml_range: tuple[float, float] | None = None
+    size_reference: tuple = ()
+
+
+THING = Nameless()
+
+
 def attributes_for(key: str) -> tuple[str, ...]:
     """Attributes that make sense for an object of the vocabulary, or for ``thing``, in the order they are emitted."""
     return _BY_KEY.get(key, _OTHERWISE)
@@ -97,6 +111,7 @@ def rule(attribute: str, obj, measured: Mapping[str, float], cut: bool = False) 
     ``obj`` needs ``key``, ``volume_ml_range`` and ``size_reference`` of a vocabulary entry; ``measured`` maps measurement names to
     values in the units of :data:`measure.NAMES`; ``cut`` says that the scan cuts the object.
     """
+    obj = obj or THING
     key = obj.key
     if attribute not in attributes_for(key):
         return None
@@ -106,6 +121,7 @@ def rule(attribute: str, obj, measured: Mapping[str, float], cut: bool = False) 
 
 def accepted(attribute: str, obj, measured: Mapping[str, float], cut: bool = False) -> tuple[str, ...]:
     """Give every value that is right, more than one within the grey zone of a border; empty where it cannot be told."""
+    obj = obj or THING
     found = [_RULES[attribute](obj, measured, cut, shift) for shift in (1.0, 1.0 - _GREY, 1.0 + _GREY)]
     allowed = values_for(obj.key, attribute)
     return tuple(dict.fromkeys(v for v in found if v in allowed))
@@ -206,7 +222,7 @@ def reference_name(reference: Mapping) -> str:
 
 
 def references(obj) -> list[Mapping]:
-    """One size reference of an object for each measurement: the first that stands in the vocabulary, the widest where sexes differ."""
+    """One size reference of an object for each measurement: the first in the vocabulary, the widest where sexes differ."""
     chosen: dict[str, Mapping] = {}
     for reference in obj.size_reference or ():
         name = reference_name(reference)

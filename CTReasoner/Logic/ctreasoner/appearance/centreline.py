@@ -1,8 +1,8 @@
 """Centre line of a tube and its diameters perpendicular to that line.
 
 The line is the cheapest path through the mask between its two geodesically farthest ends, cheap where the wall is far; so a U (the
-aortic arch) is followed round, not cut across. Each section is a polygon of rays that stop at the first wall: the other limb of a U,
-which the same plane may cross, is never part of it.
+aortic arch) is followed round, not cut across. Each section is a polygon of rays that stop at the first wall: the other
+limb of a U, which the same plane may cross, is never part of it.
 
 All positions are millimetres along the scan's own axes (index x spacing), which are orthogonal; callers turn them into RAS.
 """
@@ -42,7 +42,8 @@ class Tube:
 def tubes(mask: np.ndarray, spacing: np.ndarray, lower_edge: np.ndarray, upper_edge: np.ndarray, most: int = 1) -> list[Tube]:
     """Sections of the ``most`` largest parts of a mask.
 
-    mask : [i, j, k] bool. spacing : (3,) mm. lower_edge, upper_edge : (3,) bool, whether that side of the crop is the scan's border.
+    mask : [i, j, k] bool. spacing : (3,) mm.
+    lower_edge, upper_edge : (3,) bool, whether that side of the crop is the scan's border.
     """
     from scipy import ndimage
 
@@ -62,7 +63,8 @@ def tubes(mask: np.ndarray, spacing: np.ndarray, lower_edge: np.ndarray, upper_e
     for label in chosen:
         path = _path(np.where(labels == label, depth, 0), step)
         if path is not None:
-            tube = _sections(path * step + offset + step, occupied, step, offset, spacing, borders, float(depth[labels == label].max()))
+            deepest = float(depth[labels == label].max())
+            tube = _sections(path * step + offset + step, occupied, step, offset, spacing, borders, deepest)
             if tube is not None:
                 found.append(tube)
     return found
@@ -104,7 +106,7 @@ def _path(depth: np.ndarray, step: np.ndarray) -> np.ndarray | None:
     start = int(np.argmax(coarse[tuple(nodes.T)]))
     first = _farthest(dijkstra(lengths, directed=False, indices=start))
     last = _farthest(dijkstra(lengths, directed=False, indices=first))
-    reached, before = dijkstra(costs, directed=False, indices=first, return_predecessors=True)
+    _, before = dijkstra(costs, directed=False, indices=first, return_predecessors=True)
     chain = [last]
     while chain[-1] != first and before[chain[-1]] >= 0:
         chain.append(int(before[chain[-1]]))

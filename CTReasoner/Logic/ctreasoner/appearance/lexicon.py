@@ -25,11 +25,13 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
     ("size", "normal", r"(?:of |a )?normal (?:size|width)|not (?:enlarged|dilated|widened)|within the reference (?:size|width)"),
     ("size", "small", r"smaller than the reference|narrower than the reference|below the reference (?:size|width)"
                       r"|(?:rather |is )(?:small|narrow)\b"),
-    ("size", "large", r"(?:larger|wider) than the reference|above the reference (?:size|width)|enlarged|dilated|widened|is large\b"),
+    ("size", "large", r"(?:larger|wider) than the reference|above the reference (?:size|width)|enlarged|dilated|widened"
+                      r"|is large\b"),
     ("shape", "compact", r"compact(?: shape| in shape)?"),
     ("shape", "elongated", r"elongated(?: shape| in shape)?"),
     ("shape", "irregular", r"irregular(?: shape| in shape)?"),
-    ("extent", "cut", r"not completely covered by the scan|cut (?:off )?by the (?:border of the )?scan|reaches the border of the scan"),
+    ("extent", "cut", r"not completely covered by the scan|cut (?:off )?by the (?:border of the )?scan"
+                      r"|reaches the border of the scan"),
     ("extent", "complete", r"(?:completely |fully )(?:covered by|inside) the scan|complete in this scan"),
     ("texture", "part-solid", r"part-solid(?: texture| nodule)?"),
     ("texture", "ground-glass", r"ground-glass(?: texture| nodule)?"),
@@ -66,16 +68,16 @@ QUANTITY = re.compile(rf"(?<![\w.])({NUMBER})(?:\s*x\s*({NUMBER})\s*x\s*({NUMBER
 RANGE = re.compile(rf"(?<![\w.])({NUMBER}) to ({NUMBER}) ml(?!\w)")
 LIMIT = re.compile(rf"\b(above|below) the (?:limit|reference) of ({NUMBER}) mm(?!\w)(?:\s*\(([^()]*)\))?")
 LIMITS = re.compile(rf"\b(above|below|within) the (?:range|reference) of ({NUMBER}) to ({NUMBER}) ml(?!\w)(?:\s*\(([^()]*)\))?")
-COMPARED = (
-    ("volume", "ml", re.compile(r"\bThe ([\w ,-]+?) is (?:the )?larger(?: one)?\b|\blarger one is the ([\w ,-]+?)(?=, by|\.|$)", re.IGNORECASE)),
-    ("mean_hu", "HU", re.compile(r"\bThe ([\w ,-]+?) is (?:the )?denser(?: one)?\b|\bdenser one is the ([\w ,-]+?)(?=, by|\.|$)", re.IGNORECASE)),
-)
+COMPARED = tuple((name, re.compile(rf"\bThe ([\w ,-]+?) is (?:the )?{word}(?: one)?\b|\b{word} one is the ([\w ,-]+?)(?=, by|\.|$)",
+                                   re.IGNORECASE)) for name, word in (("volume", "larger"), ("mean_hu", "denser")))
 MISSING = re.compile(r"not measurable \([^()]*\)")
 
-FUNCTION_WORDS = frozenset("""
-a an and are as at average averages axes axial between box boxes but by cannot clicked click contains covered covers did diameter differ from
-first fills found has have here holds how i in inside is it its largest larger lies lie long looked looks marked mask mean measures median
-most of on one outlined part place plane ranges reach scan shows sits some spreads takes that the them there this these those to up value values
-volume was what comparison size where which they wide widest with yes no you not know learned object objects am among trained find show although saw closer look
-confirm confirmed back took after absent outside calcification gas density denser smaller for at do does can my arch belongs structure however
-""".split())
+FUNCTION_WORDS = frozenset(re.findall(r"\w+", (
+    "a after although am an and are as at average averages axes axial between box boxes but by cannot click "
+    "clicked closer comparison contains covered covers diameter differ fills find first for found from has have "
+    "here holds i in inside is it its largest lie lies long look looked looks marked mask mean measures median "
+    "most of on one outlined part place plane ranges reach scan show shows sits size some spreads structure takes "
+    "that the them there these they this those to up value values volume was what where which wide widest with "
+    "yes you"
+)))
+"""Words that claim nothing by themselves; any other word that is left over makes a sentence not checkable."""

@@ -34,8 +34,8 @@ NAMES: dict[str, Definition] = {
     "share_below_-50": Definition("%", "share of the mask's voxels below -50 HU (fat, air)", "own"),
     "share_above_130": Definition("%", "share of the mask's voxels above 130 HU (calcium, contrast, bone)", "Agatston 1990"),
     "patchiness_hu": Definition("HU", "standard deviation between means of 5 mm blocks of the eroded mask", "own"),
-    "calcified_volume": Definition("ml", "voxels above 130 HU, or 90 HU and 5 SD (of the core) above the median where that is more; "
-                                   "not where they belong to bone outside; nodules: above 250 HU", "130 HU: Agatston 1990"),
+    "calcified_volume": Definition("ml", "voxels above 130 HU, or 90 HU and 5 SD of the core above the median where that is "
+                                   "more; not where they belong to bone outside; nodules: above 250 HU", "Agatston 1990"),
     "gas_volume": Definition("ml", "voxels below -300 HU", "own"),
     "solid_share": Definition("%", "share of the nodule's inner half above -300 HU", "own"),
     "rim_gradient": Definition("HU/mm", "75th percentile of the in-plane gradient on the outline", "own"),

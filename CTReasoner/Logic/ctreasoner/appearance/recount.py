@@ -1,7 +1,7 @@
 """Values counted again from an exported mask and the CT, for the check of a text. Takes no measurement from anywhere.
 
-Simple ways on purpose, other ones than ``measure`` where there are two: a chord by turning the slice, a tube's diameter as the smallest
-cut through its deepest points (no centre line), the parts of the aorta by what each axial slice shows.
+Simple ways on purpose, other ones than ``measure`` where there are two: a chord by turning the slice, a tube's diameter
+as the smallest cut through its deepest points (no centre line), the parts of the aorta by what each axial slice shows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from . import measure as m
-from .attributes import accepted
+from .attributes import THING, accepted
 from .axial import axial_axis, nodule
 from .surface import surface_mm2
 
@@ -27,8 +27,8 @@ class Recount:
         array = np.load(mask, mmap_mode="r") if isinstance(mask, (str, Path)) else np.asarray(mask)
         tight, first = m._tight(array, np.asarray(first_voxel, dtype=int))
         self.empty = tight is None
-        self.volume, self.obj, self.body_centre_ras = volume, obj, body_centre_ras
-        self.key = getattr(obj, "key", "thing")
+        self.volume, self.obj, self.body_centre_ras = volume, obj or THING, body_centre_ras
+        self.key = self.obj.key
         if self.empty:
             return
         cut = tuple(slice(a, a + n) for a, n in zip(first, tight.shape, strict=True))
@@ -80,25 +80,13 @@ class Recount:
         """A number by its measurement name, or None where it cannot be counted again."""
         if self.empty:
             return None
-        if name in self._simple:
-            return float(self._simple[name](self))
+        if name in _SIMPLE:
+            return float(_SIMPLE[name](self))
         if name in ("long_axis", "short_axis"):
             return self._chords[name == "short_axis"]
         if name.startswith("diameter_"):
             return self._diameter(name)
         return None
-
-    _simple = {
-        "volume": lambda s: s.hu.size * abs(np.linalg.det(s.volume.affine[:3, :3])) / 1000,
-        "mean_hu": lambda s: s.hu.mean(),
-        "sd_hu": lambda s: s.hu.std(),
-        "p5_hu": lambda s: np.percentile(s.hu, 5),
-        "p50_hu": lambda s: np.percentile(s.hu, 50),
-        "p95_hu": lambda s: np.percentile(s.hu, 95),
-        "gas_volume": lambda s: np.mean(s.hu < -300) * s.value("volume"),
-        "calcified_volume": lambda s: s._calcified,
-        "equivalent_diameter": lambda s: 2 * (3 * 1000 * s.value("volume") / (4 * np.pi)) ** (1 / 3),
-    }
 
     @cached_property
     def _calcified(self) -> float:
@@ -127,7 +115,7 @@ class Recount:
 
     def words(self, attribute: str) -> tuple[str, ...]:
         """Values of a category that the rule accepts on this mask."""
-        return () if self.empty or self.obj is None else accepted(attribute, self.obj, self._for_rule(attribute), self.cut)
+        return () if self.empty else accepted(attribute, self.obj, self._for_rule(attribute), self.cut)
 
     def _for_rule(self, attribute: str) -> dict[str, float]:
         found = {name: self.value(name) for name in _NEEDED.get(attribute, ())}
@@ -221,7 +209,7 @@ class Recount:
         return open_end & both_sides
 
     def _parts(self, points: np.ndarray, steep: np.ndarray) -> np.ndarray:
-        """Parts of the aorta: where a slice shows two limbs the front one ascends; below them it descends, over them lies the arch."""
+        """Parts of the aorta: of two limbs in a slice the front one ascends; below them it descends, above lies the arch."""
         from scipy import ndimage
 
         axis = axial_axis(self.volume)
@@ -253,6 +241,19 @@ class Recount:
 PARTS = ("ascending", "arch", "descending")
 _NEEDED = {
     "density": ("p50_hu",), "calcification": ("calcified_volume", "p95_hu"), "gas": ("gas_volume",), "size": ("volume",),
+}
+
+
+_SIMPLE = {
+    "volume": lambda s: s.hu.size * abs(np.linalg.det(s.volume.affine[:3, :3])) / 1000,
+    "mean_hu": lambda s: s.hu.mean(),
+    "sd_hu": lambda s: s.hu.std(),
+    "p5_hu": lambda s: np.percentile(s.hu, 5),
+    "p50_hu": lambda s: np.percentile(s.hu, 50),
+    "p95_hu": lambda s: np.percentile(s.hu, 95),
+    "gas_volume": lambda s: np.mean(s.hu < -300) * s.value("volume"),
+    "calcified_volume": lambda s: s._calcified,
+    "equivalent_diameter": lambda s: 2 * (3 * 1000 * s.value("volume") / (4 * np.pi)) ** (1 / 3),
 }
 
 

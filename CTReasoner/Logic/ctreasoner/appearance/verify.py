@@ -1,14 +1,14 @@
 """Check a text against the exported masks and the CT: every sentence becomes claims, every claim is counted again.
 
-It reads the rendered text with its own lexicon and takes no value from a measurement. A sentence in which anything is left over that
-was not understood is *not checkable*; whoever shows the text drops it when it states a finding.
+It reads the rendered text with its own lexicon and takes no value from a measurement. A sentence in which anything is left
+over that was not understood is *not checkable*; whoever shows the text drops it when it states a finding.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import lexicon as lex
@@ -17,7 +17,8 @@ from .wording import short_source, spoken
 
 VERIFIED, REFUTED, OPEN = "verified", "refuted", "not checkable"
 _TOLERANCE = {   # absolute, relative; beside half of the last digit that was said
-    "volume": (0.0, 0.01), "mean_hu": (1.0, 0.0), "sd_hu": (1.0, 0.01), "p5_hu": (3.0, 0.01), "p50_hu": (2.0, 0.01), "p95_hu": (3.0, 0.01),
+    "volume": (0.0, 0.01), "mean_hu": (1.0, 0.0), "sd_hu": (1.0, 0.01),
+    "p5_hu": (3.0, 0.01), "p50_hu": (2.0, 0.01), "p95_hu": (3.0, 0.01),
     "calcified_volume": (0.02, 0.05), "gas_volume": (0.02, 0.03), "equivalent_diameter": (0.2, 0.01),
     "long_axis": (1.0, 0.05), "short_axis": (1.0, 0.08), "diameter": (1.5, 0.16),
 }
@@ -26,7 +27,10 @@ MIDLINE_MM, SIDE_MM = 22.0, 3.0   # 'in the midline' up to this far off; a side 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """An object as it was exported. ``mask`` is a path to a .npy or an array, None where there is none; ``obj`` its vocabulary entry."""
+    """An object as it was exported: ``mask`` a path to a .npy, an array or None, ``obj`` its vocabulary entry.
+
+    A box without a mask is an object with ``mask`` None and ``box_mm``, its exported size along R, A, S.
+    """
 
     object: str
     display: str
@@ -36,6 +40,7 @@ class Exported:
     obj: Any = None
     state: str = "present"
     asked: str = ""
+    box_mm: Sequence[float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +69,31 @@ def verify(text: str, objects: Sequence[Exported] | Mapping[str, Exported], volu
     for start, end in sentences(text):
         out += reader.read(text[start:end], start)
     return sorted(out, key=lambda c: (c.start, c.end))
+
+
+def checked_text(text: str, spans: Sequence, objects: Mapping[str, Sequence], volume, vocabulary=None,
+                 body_centre_ras=None) -> tuple[str, list, list[Checked]]:
+    """Check a text and leave out the sentences that cannot be checked; give text, spans and claims that belong together.
+
+    objects : id -> (display, key or None, mask or path or None, first voxel, state[, box size in mm]), in the answer's order.
+    spans : events.Span of the text. Sentences with a refuted claim stay: the claim says what was found instead.
+    """
+    known = [Exported(object=name, display=display, key=key or "thing", mask=mask,
+                      first_voxel=first if first is not None else (0, 0, 0),
+                      obj=vocabulary.get(key) if vocabulary is not None and key else None, state=state,
+                      box_mm=more[0] if more else None)
+             for name, (display, key, mask, first, state, *more) in objects.items()]
+    checked = verify(text, known, volume, body_centre_ras)
+    kept, out_spans, claims, length = [], [], [], 0
+    for start, end in sentences(text):
+        if not checkable(checked, start, end):
+            continue
+        move = length - start
+        kept.append(text[start:end])
+        out_spans += [replace(s, start=s.start + move, end=s.end + move) for s in spans if start <= s.start and s.end <= end]
+        claims += [replace(c, start=c.start + move, end=c.end + move) for c in checked if start <= c.start and c.end <= end]
+        length += end - start + 1
+    return " ".join(kept), out_spans, claims
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
@@ -95,7 +125,8 @@ class _Reader:
 
     def __init__(self, objects: list[Exported], volume, body_centre_ras) -> None:
         self.objects, self.volume = objects, volume
-        self.recounts = {o.object: Recount(o.mask, o.first_voxel, volume, o.obj, body_centre_ras) for o in objects if o.mask is not None}
+        self.recounts = {o.object: Recount(o.mask, o.first_voxel, volume, o.obj, body_centre_ras)
+                         for o in objects if o.mask is not None}
         self.current = objects[0] if objects else None
 
     def read(self, sentence: str, offset: int) -> list[Checked]:
@@ -108,14 +139,15 @@ class _Reader:
         self.mentions = self._mentions(self.rest)
         for place, end, _ in self.mentions:
             self._blank(place, end)
-        for step in (self._sides_of_names, self._states, self._comparisons, self._limits, self._quantities, self._places, self._words):
+        for step in (self._sides_of_names, self._states, self._comparisons, self._limits, self._quantities, self._places,
+                     self._words):
             step()
         left = self._left_over()
         if left or not self.out:
             if not left and lex.MISSING.search(sentence):
                 return self.out
-            self.out.append(Checked(start=offset, end=offset + len(sentence), claim={"kind": "sentence", "text": sentence}, verdict=OPEN,
-                                    rule="not understood", said=" ".join(left) or None))
+            self.out.append(Checked(start=offset, end=offset + len(sentence), claim={"kind": "sentence", "text": sentence},
+                                    verdict=OPEN, rule="not understood", said=" ".join(left) or None))
         if self.mentions:
             self.current = self.mentions[-1][2] or self.current
         return self.out
@@ -125,19 +157,18 @@ class _Reader:
     def _mentions(self, sentence: str) -> list[tuple[int, int, Exported | None]]:
         """Names in a sentence, longest first where they overlap: (start, end, object)."""
         found: list[tuple[int, int, Exported | None]] = []
-        names = [(n, o) for o in self.objects for n in {spoken(o.display), spoken(o.asked or o.display), o.key.replace("_", " ")} if n]
+        names = [(name, o) for o in self.objects
+                 for name in dict.fromkeys((spoken(o.display), spoken(o.asked or o.display)))]
         for name, obj in sorted(names, key=lambda pair: -len(pair[0])):
             for hit in re.finditer(rf"(?<![\w-]){re.escape(name)}(?![\w-])", sentence, re.IGNORECASE):
                 if not any(a < hit.end() and b > hit.start() for a, b, _ in found):
                     found.append((hit.start(), hit.end(), obj))
-        for side in re.finditer(r"\b(left|right) (?!of\b)([a-z]+(?: [a-z]+)?)", sentence):     # the other side's name
-            other = {"left": "right", "right": "left"}[side[1]]
-            for obj in self.objects:
-                name = spoken(obj.display)
-                hit = side[0][len(side[1]) + 1:]
-                if name.startswith(other) and hit.startswith(name[len(other) + 1:]) and not any(a < side.end() and b > side.start()
-                                                                                              for a, b, _ in found):
-                    found.append((side.start(), side.start() + len(side[1]) + 1 + len(name[len(other) + 1:]), obj))
+        for obj in self.objects:                       # its name with the other side: the side is checked, and refuted
+            side, _, name = spoken(obj.display).partition(" ")
+            other = {"left": "right", "right": "left"}.get(side)
+            for hit in re.finditer(rf"\b{other} {re.escape(name)}(?![\w-])", sentence) if other else ():
+                if not any(a < hit.end() and b > hit.start() for a, b, _ in found):
+                    found.append((hit.start(), hit.end(), obj))
         return sorted(found, key=lambda m: m[0])
 
     def _at(self, place: int) -> Exported | None:
@@ -155,8 +186,12 @@ class _Reader:
             said = re.match(r"(left|right)\b", self.sentence[start:end], re.IGNORECASE)
             recount = self._recount(obj)
             if said and recount is not None and not recount.empty:
-                self._add(start, end, obj, "side of the name", _side_right(said[1].lower(), recount.side_mm), said[1].lower(),
-                          _side_word(recount.side_mm), "mask's centre against the body's middle", offset_mm=round(recount.side_mm, 1))
+                self._side(start, end, obj, "side of the name", said[1].lower(), recount)
+
+    def _side(self, start: int, end: int, obj, kind: str, said: str, recount: Recount) -> None:
+        offset = recount.side_mm
+        self._add(start, end, obj, kind, _side_right(said, offset), said, _side_word(offset),
+                  "mask's centre against the body's middle", offset_mm=round(offset, 1))
 
     def _states(self) -> None:
         for state, pattern in lex.STATES:
@@ -176,11 +211,12 @@ class _Reader:
         recount = self._recount(obj)
         there = recount is not None and not recount.empty
         found = "present" if there or (obj.state == "present" and obj.mask is None) else obj.state
-        right = found == "present" if state == "present" else not there and obj.state in (state, "lost", *(("absent", "outside") if state == "lost" else ()))
+        same = {"lost": ("lost", "absent", "outside")}.get(state, (state, "lost"))
+        right = found == "present" if state == "present" else not there and obj.state in same
         self._add(hit.start(), hit.end(), obj, "existence", right, state, found, "an exported mask, or the state without one")
 
     def _comparisons(self) -> None:
-        for name, unit, pattern in lex.COMPARED:
+        for name, pattern in lex.COMPARED:
             hit = pattern.search(self.sentence)
             if not hit:
                 continue
@@ -191,7 +227,8 @@ class _Reader:
             counted = [self._recount(o).value(name) for o in pair]
             most = pair[counted[1] > counted[0]]
             equal = abs(counted[0] - counted[1]) <= (0.02 * max(counted) if name == "volume" else 2.0)
-            self._add(hit.start(), hit.end(), said, f"more {name}", said is most or equal, said.object if said else None, most.object, "both masks counted")
+            self._add(hit.start(), hit.end(), said, f"more {name}", said is most or equal, said.object if said else None,
+                      most.object, "both masks counted")
             self._blank(hit.start(), hit.end())
         for hit in re.finditer(rf"\bby ({lex.NUMBER}) (ml|HU)(?!\w)", self.rest):
             pair = [o for o in self.objects if self._recount(o) is not None][:2]
@@ -201,7 +238,8 @@ class _Reader:
             counted = [self._recount(o).value(name) for o in pair]
             apart = abs(counted[0] - counted[1])
             slack = 2 * _digit(hit[1]) + (0.01 * max(map(abs, counted)) if name == "volume" else 2.0)
-            self._add(hit.start(), hit.end(), None, f"difference of {name}", abs(float(hit[1]) - apart) <= slack, float(hit[1]), round(apart, 2), "both masks counted", unit=hit[2])
+            self._add(hit.start(), hit.end(), None, f"difference of {name}", abs(float(hit[1]) - apart) <= slack, float(hit[1]),
+                      round(apart, 2), "both masks counted", unit=hit[2])
             self._blank(hit.start(), hit.end())
 
     def _limits(self) -> None:
@@ -216,7 +254,8 @@ class _Reader:
                 volume = recount.value("volume")
                 found = "below" if volume < low else "above" if volume > high else "within"
                 near = min(abs(volume - low), abs(volume - high)) <= 0.01 * volume
-                known = (float(hit[2]), float(hit[3])) == (float(low), float(high)) and _known_source(hit[4], [obj.obj.volume_source])
+                same = (float(hit[2]), float(hit[3])) == (float(low), float(high))
+                known = same and _known_source(hit[4], [obj.obj.volume_source])
                 self._add(hit.start(), hit.end(), obj, "volume against its range", known and (hit[1] == found or near), hit[0],
                           f"{found} {low:g} to {high:g} ml", "vocabulary's range; mask counted", volume_ml=round(volume, 2))
             else:
@@ -226,35 +265,42 @@ class _Reader:
     def _limit(self, hit) -> None:
         obj, recount = self._at(hit.start()), self._recount(self._at(hit.start()))
         name = self._diameter_name(hit.start(), whole=True)
-        known = [r for r in getattr(getattr(obj, "obj", None), "size_reference", ())
-                 if r["measurement"] == "diameter_max" and (not r.get("segment") or name.endswith(r["segment"]) or name == "diameter_max")]
+        known = [r for r in getattr(getattr(obj, "obj", None), "size_reference", ()) if r["measurement"] == "diameter_max"
+                 and (not r.get("segment") or name.endswith(r["segment"]) or name == "diameter_max")]
         counted = recount.value(name) if recount is not None else None
         if counted is None or not known:
             self._open(hit, obj, "no diameter to compare with")
             return
         limit = float(hit[2])
         stands = any(float(r["upper_mm"]) == limit and _known_source(hit[3], [r["source"]]) for r in known)
-        spoken_value = [float(q[1]) for q in lex.QUANTITY.finditer(self.sentence) if q[4] == "mm" and q.start() not in range(hit.start(), hit.end())]
-        agrees = not spoken_value or (spoken_value[0] > limit - 0.5 if hit[1] == "above" else spoken_value[0] < limit + 0.5)
+        said = [float(q[1]) for q in lex.QUANTITY.finditer(self.sentence)
+                if q[4] == "mm" and not hit.start() <= q.start() < hit.end()]
+        agrees = not said or (said[0] > limit - 0.5 if hit[1] == "above" else said[0] < limit + 0.5)
         slack = _TOLERANCE["diameter"][1] * limit
         right = counted > limit - slack if hit[1] == "above" else counted < limit + slack
         self._add(hit.start(), hit.end(), obj, f"{name} against its limit", stands and agrees and right, hit[0],
-                  round(counted, 1), "vocabulary's reference; smallest cut through the tube", limits_mm=sorted({float(r["upper_mm"]) for r in known}))
+                  round(counted, 1), "vocabulary's reference; smallest cut through the tube",
+                  limits_mm=sorted({float(r["upper_mm"]) for r in known}))
 
     def _quantities(self) -> None:
         for hit in list(lex.QUANTITY.finditer(self.rest)):
             obj = self._at(hit.start())
             name = self._quantity_name(hit, obj)
             recount = self._recount(obj)
-            if name is None or recount is None:
+            if name == "box" and (recount is not None or getattr(obj, "box_mm", None) is not None):
+                self._box(hit, obj, recount)
+            elif name is None or recount is None:
                 self._open(hit, obj, "no mask to count on" if name else "a number without a name")
-            elif name == "box":
-                found = recount.box_mm
-                right = all(abs(float(s) - f) <= 1.0 + 0.02 * f for s, f in zip(hit.groups()[:3], found, strict=True))
-                self._add(hit.start(), hit.end(), obj, "box", right, hit[0], [round(float(f), 1) for f in found], "extent of the mask's voxels")
             else:
                 self._number(hit, obj, name, recount)
-            self._blank(hit.start(), hit.end())
+            tail = re.match(r" of (?:calcification|gas)", self.sentence[hit.end():])
+            self._blank(hit.start(), hit.end() + (tail.end() if tail else 0))
+
+    def _box(self, hit, obj, recount: Recount | None) -> None:
+        found = obj.box_mm if recount is None else recount.box_mm
+        right = all(abs(float(s) - f) <= 1.0 + 0.02 * f for s, f in zip(hit.groups()[:3], found, strict=True))
+        rule = "exported box" if recount is None else "extent of the mask's voxels"
+        self._add(hit.start(), hit.end(), obj, "box", right, hit[0], [round(float(f), 1) for f in found], rule)
 
     def _number(self, hit, obj, name: str, recount: Recount) -> None:
         counted = recount.value(name)
@@ -264,7 +310,7 @@ class _Reader:
         absolute, relative = _TOLERANCE["diameter" if name.startswith("diameter") else name]
         slack = absolute + relative * abs(counted) + _digit(hit[1])
         if name in ("long_axis", "short_axis"):
-            slack += float(max(recount.spacing))/2
+            slack += float(max(recount.spacing)) / 2
         self._add(hit.start(), hit.end(), obj, name, abs(float(hit[1]) - counted) <= slack, float(hit[1]), round(counted, 2),
                   "counted on the mask", unit=hit[4], tolerance=round(slack, 2))
 
@@ -273,18 +319,22 @@ class _Reader:
         if hit[2]:
             return "box"
         if unit == "ml":
-            return "calcified_volume" if after.startswith(" of calcification") else "gas_volume" if after.startswith(" of gas") else "volume"
+            what = re.match(r" of (calcification|gas)", after)
+            return {"calcification": "calcified_volume", "gas": "gas_volume"}[what[1]] if what else "volume"
         if unit == "HU":
             if re.search(r"(?:from|between) $", before):
                 return "p5_hu"
-            return "p95_hu" if re.search(r"HU (?:to|and) $", before) and re.search(r"ranges|between|spreads|values", before) else "mean_hu"
+            upper = re.search(r"(?:ranges|between|spreads|values).*HU (?:to|and) $", before)
+            return "p95_hu" if upper else "mean_hu"
         if unit != "mm":
             return None
         if getattr(getattr(obj, "obj", None), "tubular", False):
             return self._diameter_name(hit.start())
         if re.search(r"mm (?:by|and) $|mm long and $", before) or after.startswith(" wide"):
             return "short_axis"
-        return "long_axis" if re.search(r"^ (?:by|and|long)\b", after) else "equivalent_diameter" if "equivalent" in before else None
+        if re.search(r"^ (?:by|and|long)\b", after):
+            return "long_axis"
+        return "equivalent_diameter" if "equivalent" in before else None
 
     def _diameter_name(self, place: int, whole: bool = False) -> str:
         """Which diameter a number speaks of: its segment stands behind it in a list, or is what the sentence is about."""
@@ -304,11 +354,10 @@ class _Reader:
             if recount is None or recount.empty:
                 self._open(hit, obj, "no mask to count on")
             else:
-                self._add(hit.start(), hit.end(), obj, "side", _side_right(said, recount.side_mm), said, _side_word(recount.side_mm),
-                          "mask's centre against the body's middle", offset_mm=round(recount.side_mm, 1))
+                self._side(hit.start(), hit.end(), obj, "side", said, recount)
             self._blank(hit.start(), hit.end())
         if any(o.key == "aorta" for o in self.objects):
-            self.rest = re.sub(r"\b(?:ascending|descending|aortic)\b", lambda found: " " * len(found[0]), self.rest)
+            self.rest = re.sub(r"\b(?:ascending|descending|aortic|arch)\b", lambda found: " " * len(found[0]), self.rest)
 
     def _words(self) -> None:
         for attribute, value, pattern in lex.WORDS:
@@ -318,7 +367,8 @@ class _Reader:
                 if not right:
                     self._open(hit, obj, f"no rule for {attribute} here")
                 else:
-                    self._add(hit.start(), hit.end(), obj, attribute, value in right, value, list(right), f"rule of {attribute} on the mask")
+                    self._add(hit.start(), hit.end(), obj, attribute, value in right, value, list(right),
+                              f"rule of {attribute} on the mask")
                 self._blank(hit.start(), hit.end())
 
     def _left_over(self) -> list[str]:
@@ -335,12 +385,14 @@ class _Reader:
 
     def _add(self, start, end, obj, kind, right, said, found, rule, **evidence) -> None:
         claim = {"kind": kind, "object": obj.object if obj is not None else None}
-        self.out.append(Checked(start=self.offset + start, end=self.offset + end, claim=claim, verdict=VERIFIED if right else REFUTED,
-                                rule=rule, said=said, found=found, evidence=evidence))
+        verdict = VERIFIED if right else REFUTED
+        self.out.append(Checked(start=self.offset + start, end=self.offset + end, claim=claim, verdict=verdict, rule=rule,
+                                said=said, found=found, evidence=evidence))
 
     def _open(self, hit, obj, why: str) -> None:
         claim = {"kind": "unknown", "object": obj.object if obj is not None else None}
-        self.out.append(Checked(start=self.offset + hit.start(), end=self.offset + hit.end(), claim=claim, verdict=OPEN, rule=why, said=hit[0]))
+        self.out.append(Checked(start=self.offset + hit.start(), end=self.offset + hit.end(), claim=claim, verdict=OPEN,
+                                rule=why, said=hit[0]))
 
 
 def _digit(said: str) -> float:

@@ -44,7 +44,7 @@ _LONGEST_SOURCE = 60
 
 @dataclass(frozen=True, kw_only=True)
 class Slot:
-    """A filled place in a text. ``ref`` is the id of the measurement or object that it shows; ``measured`` is False when it says why not."""
+    """A filled place in a text. ``ref`` is the id of what it shows; ``measured`` is False when it says why it shows none."""
 
     name: str
     text: str

@@ -1,7 +1,8 @@
 """Sentences for the language model to learn: several wordings of each statement, numbers only as slots.
 
 Nothing of this is used for an answer; it is training data. A text is a list of fragments whose concatenation is the target: plain
-words, ``<obj:n>`` (the n-th object of the answer, from 1; later slots belong to it) and ``<slot:name>`` (see ``appearance.wording.SLOTS``).
+words, ``<obj:n>`` (the n-th object of the answer, from 1; later slots belong to it) and ``<slot:name>`` (the names are
+those of ``appearance.wording.SLOTS``).
 """
 
 from __future__ import annotations
