@@ -177,3 +177,20 @@ def test_objects_lists_everything_with_tier_and_quality(monkeypatch, capsys, tmp
 def test_version(capsys) -> None:
     assert run("--version") == 0
     assert capsys.readouterr().out.strip() == "0.1.0"
+
+
+def test_train_hands_its_arguments_on_and_wraps_its_result(monkeypatch, capsys) -> None:
+    seen = []
+
+    def program(arguments):
+        seen.append(arguments)
+        print("step 1")
+        print("runs/vision/vision.pt")
+        return 0
+
+    monkeypatch.setattr("ctreasoner.training.train.main", program)
+    assert run("train", "vision", "--seconds", "60", "--json") == 0
+    assert seen == [["vision", "--seconds", "60"]]
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {"exit_code": 0, "result": "runs/vision/vision.pt"}
+    assert printed.err == "step 1\nruns/vision/vision.pt\n"

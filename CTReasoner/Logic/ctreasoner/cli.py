@@ -8,7 +8,9 @@ memory, 6 network, 130 interrupted, 1 a fault of ours.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -104,7 +106,7 @@ def train(context: typer.Context) -> None:
     """Train a model; everything after the verb goes to the training program (--help lists it)."""
     from .training.train import main as train_main
 
-    _forward(train_main, context)
+    _forward(train_main, context, wrap_json=True)
 
 
 @app.command(context_settings=ANYTHING)
@@ -177,11 +179,37 @@ def _begin(ct: Path, model: str, threads: int | None, out: Path | None, json_: b
     return Session.begin(ct, model=model, threads=threads, out=out, as_json=json_, seed=seed, credit=credit)
 
 
-def _forward(program: Callable[[list[str]], object], context: typer.Context) -> None:
-    """Hand the remaining arguments to a program of its own; its integer result is the exit code."""
-    result = program(list(context.args))
-    if isinstance(result, int) and result != 0:
-        raise typer.Exit(result)
+def _forward(program: Callable[[list[str]], object], context: typer.Context, *, wrap_json: bool = False) -> None:
+    """Hand the remaining arguments to a program of its own; its integer result is the exit code.
+
+    With ``wrap_json`` the program knows no ``--json`` itself: what it prints then goes to stderr while it runs, and its last
+    line ends in one JSON value on stdout.
+    """
+    arguments = list(context.args)
+    as_json = wrap_json and "--json" in arguments
+    if not as_json:
+        code = program(arguments)
+    else:
+        arguments.remove("--json")
+        tee = _Tee()
+        with contextlib.redirect_stdout(tee):
+            code = program(arguments)
+        typer.echo(json.dumps({"exit_code": code if isinstance(code, int) else 0, "result": tee.last}))
+    if isinstance(code, int) and code != 0:
+        raise typer.Exit(code)
+
+
+class _Tee(io.TextIOBase):
+    """A text stream that passes everything to stderr and keeps the last whole line."""
+
+    def __init__(self) -> None:
+        self.last, self._open = "", ""
+
+    def write(self, text: str) -> int:
+        sys.stderr.write(text)
+        *whole, self._open = (self._open + text).split("\n")
+        self.last = next((line for line in reversed(whole) if line.strip()), self.last)
+        return len(text)
 
 
 def _lines(interactive: bool) -> Iterator[str]:
