@@ -182,8 +182,8 @@ def _begin(ct: Path, model: str, threads: int | None, out: Path | None, json_: b
 def _forward(program: Callable[[list[str]], object], context: typer.Context, *, wrap_json: bool = False) -> None:
     """Hand the remaining arguments to a program of its own; its integer result is the exit code.
 
-    With ``wrap_json`` the program knows no ``--json`` itself: what it prints then goes to stderr while it runs, and its last
-    line ends in one JSON value on stdout.
+    With ``wrap_json`` the program knows no ``--json`` itself: what it prints goes to stderr, and its last line becomes part of
+    one JSON value on stdout.
     """
     arguments = list(context.args)
     as_json = wrap_json and "--json" in arguments
