@@ -91,9 +91,7 @@ def test_scouts_and_reports_beside_the_series_are_left_out_and_noted(tmp_path):
     scout = series(hounsfield((30, 40, 1)), number=1)
     scout[0].ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
     save(scout, folder, "SC")
-    save(
-        series(hounsfield((9, 9, 2)), number=99, modality="SR", sop_class="1.2.840.10008.5.1.4.1.1.88.67"), folder, "SR"
-    )
+    save(series(hounsfield((9, 9, 2)), number=99, modality="SR", sop_class="1.2.840.10008.5.1.4.1.1.88.67"), folder, "SR")
     got = read_series(folder)
     assert got.volume.shape == SHAPE
     assert got.notes == ("Left out: 2 SR object, 1 scout.",)
@@ -336,7 +334,7 @@ def test_a_slice_cut_anywhere_is_never_read(tmp_path, syntax):
             read_series(folder)
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 2**31), st.integers(0, 255)), min_size=1, max_size=8))
 def test_mutated_files_end_in_a_volume_or_in_our_own_error(tmp_path, changes):
     folder = tmp_path / "ct"
@@ -352,6 +350,22 @@ def test_mutated_files_end_in_a_volume_or_in_our_own_error(tmp_path, changes):
         read_series(folder)
     except CTReasonerError as error:
         assert "Traceback" not in str(error)
+
+
+@pytest.mark.parametrize("syntax", [pydicom.uid.RLELossless, pydicom.uid.JPEGLSLossless, pydicom.uid.JPEG2000Lossless])
+def test_damaged_codestreams_end_in_a_volume_or_in_our_own_error(tmp_path, syntax):
+    folder = compressed(series(hounsfield((40, 36, 3)) // 2 * 2), syntax, tmp_path / "ct")
+    whole = (folder / "IM0001").read_bytes()
+    random = np.random.default_rng(5)
+    for _ in range(30):
+        data = bytearray(whole)
+        for at in random.integers(len(data) * 2 // 5, len(data), 4):
+            data[at] = random.integers(0, 256)
+        (folder / "IM0001").write_bytes(bytes(data))
+        try:
+            read_series(folder)
+        except CTReasonerError as error:
+            assert error.code.startswith("CTR-")
 
 
 # --- what is hostile -------------------------------------------------------------------------------------------------
@@ -406,9 +420,7 @@ def test_a_deflate_bomb_is_refused_quickly(tmp_path):
 
 @pytest.mark.parametrize("depth", [100, 1500, 50_000])
 def test_deep_nesting_ends_in_a_sentence_at_once(tmp_path, depth):
-    opening = struct.pack("<HH2sHL", 0x5200, 0x9229, b"SQ", 0, 0xFFFFFFFF) + struct.pack(
-        "<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF
-    )
+    opening = struct.pack("<HH2sHL", 0x5200, 0x9229, b"SQ", 0, 0xFFFFFFFF) + struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)
     closing = struct.pack("<HHLHHL", 0xFFFE, 0xE00D, 0, 0xFFFE, 0xE0DD, 0)
     folder = save(series(), tmp_path)
     whole = (folder / "IM0003").read_bytes()

@@ -92,9 +92,7 @@ def _file_has_mark(path: Path) -> bool:
 def _file_member(path: Path, name: str) -> Member:
     size = path.stat().st_size
     if size > MAX_FILE_BYTES:
-        raise InputError(
-            f"{name!r} has {size / 1e9:.1f} GB; the limit is {MAX_FILE_BYTES / 1e9:.1f} GB.", code="CTR-IO-003"
-        )
+        raise InputError(f"{name!r} has {size / 1e9:.1f} GB; the limit is {MAX_FILE_BYTES / 1e9:.1f} GB.", code="CTR-IO-003")
 
     def read(limit: int = -1) -> bytes:
         with path.open("rb") as file:
@@ -189,9 +187,7 @@ def _zip_members(path: Path) -> list[Member]:
     def reader(info: zipfile.ZipInfo) -> Callable[[int], bytes]:
         return lambda limit=-1: _read_zip_member(archive, info, limit)
 
-    return [
-        Member(info.filename, info.file_size, reader(info)) for info in sorted(infos, key=lambda info: info.filename)
-    ]
+    return [Member(info.filename, info.file_size, reader(info)) for info in sorted(infos, key=lambda info: info.filename)]
 
 
 def _read_zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
@@ -202,9 +198,7 @@ def _read_zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int
                 return file.read(min(limit, info.file_size))
             return file.read(info.file_size) + file.read(1)  # the extra read makes zipfile compare the checksum
     except Exception as error:
-        raise InputError(
-            "A member of the archive cannot be unpacked: the archive is damaged.", code="CTR-IO-014"
-        ) from error
+        raise InputError("A member of the archive cannot be unpacked: the archive is damaged.", code="CTR-IO-014") from error
 
 
 def safe_unpack(path: str | os.PathLike, folder: str | os.PathLike) -> list[Path]:

@@ -74,7 +74,9 @@ def reading(member: Member) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise InputError(f"{member.name!r} asks for more memory than there is.", code="CTR-IO-022") from error
-    except Exception as error:  # pydicom alone raises nine kinds here, RecursionError among them
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # pydicom alone raises nine kinds, and a decoder in Rust panics past Exception
         raise InputError(
             f"{member.name!r} is not a readable DICOM file.",
             code="CTR-IO-020",
@@ -202,10 +204,10 @@ class _Guard:
             end = self._walk_items(data)
         else:
             end = self.pixel_start + self.pixel_length
-            bits = int(dataset.BitsAllocated) * int(dataset.get("SamplesPerPixel") or 1)
             frames = int(dataset.get("NumberOfFrames") or 1)
-            if int(dataset.Rows) * int(dataset.Columns) * frames * bits > 8 * self.pixel_length:
-                raise cut_off(self.member)
+            bits = int(dataset.BitsAllocated) * int(dataset.Rows) * int(dataset.Columns) * frames
+            if int(dataset.get("SamplesPerPixel") or 1) == 1 and bits > 8 * self.pixel_length:
+                raise cut_off(self.member)  # colour pictures may share samples; no CT is one
         self._walk_rest(data, end, dataset)
 
     def _walk_items(self, data: memoryview) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from pydicom.encaps import generate_fragments
 from pydicom.pixels import pixel_array
-from pydicom.uid import UID
+from pydicom.uid import UID, RLELossless
 
 from ..errors import InputError
 from .header import Header, read_with_pixels, reading
@@ -35,7 +35,8 @@ def stored_values(header: Header) -> np.ndarray:
             values = _decode_with_simpleitk(header)
         else:
             try:
-                values = pixel_array(dataset, raw=True)
+                plugin = "pydicom" if syntax == RLELossless else ""  # the quick decoder of RLE panics on damaged data
+                values = pixel_array(dataset, raw=True, decoding_plugin=plugin)
             except (NotImplementedError, RuntimeError) as error:
                 raise InputError(
                     f"{header.member.name!r} is compressed as {syntax.name}, and cannot be decoded here.",
@@ -75,8 +76,7 @@ def _check_codestreams(header: Header, data: bytes) -> None:
         for height, width in _codestream_sizes(fragment):
             if height > rows or width > columns:
                 raise InputError(
-                    f"{header.member.name!r} holds a picture of {width} x {height}, but its header says "
-                    f"{columns} x {rows}.",
+                    f"{header.member.name!r} holds a picture of {width} x {height}, but its header says {columns} x {rows}.",
                     code="CTR-IO-021",
                 )
 

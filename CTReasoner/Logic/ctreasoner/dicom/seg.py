@@ -37,9 +37,7 @@ class SegObject:
     display: str
     mask: np.ndarray
     first_voxel: tuple[int, int, int]
-    algorithm: str = (
-        "AUTOMATIC"  # AUTOMATIC from words, SEMIAUTOMATIC from a click or box, MANUAL when a person drew it
-    )
+    algorithm: str = "AUTOMATIC"  # AUTOMATIC from words, SEMIAUTOMATIC from a click or box, MANUAL when a person drew it
     tracking_id: str = ""  # the object's id in the answer, "a1.o2"
 
 
@@ -153,8 +151,7 @@ def _frames(objects: Sequence[SegObject], volume: Volume, sources: Sequence[Data
     grid = _grid_map(volume, sources)
     placed = [grid.place(item) for item in objects]
     digests = tuple(
-        hashlib.sha256(np.packbits(mask).tobytes() + repr((first, mask.shape)).encode()).hexdigest()
-        for mask, first in placed
+        hashlib.sha256(np.packbits(mask).tobytes() + repr((first, mask.shape)).encode()).hexdigest() for mask, first in placed
     )
     columns, rows, count = grid.shape
     used = np.zeros(count, bool)
@@ -205,9 +202,7 @@ def _build(
         _description(number, item, vocabulary.get(item.key), model, digest)
         for number, (item, digest) in enumerate(zip(objects, frames.digests, strict=True), start=1)
     ]
-    positions = [
-        hd.PlanePositionSequence("PATIENT", [float(v) for v in sources[k].ImagePositionPatient]) for k in frames.slices
-    ]
+    positions = [hd.PlanePositionSequence("PATIENT", [float(v) for v in sources[k].ImagePositionPatient]) for k in frames.slices]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

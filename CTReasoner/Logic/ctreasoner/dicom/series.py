@@ -100,9 +100,7 @@ def _plan(path: str | os.PathLike, series_uid: str | None) -> tuple[Stack, list[
         if header is not None:
             headers.append(header)
     if not headers:
-        raise InputError(
-            f"{Path(path).name!r} holds no DICOM files.", code="CTR-IO-002", hint="Give the folder of one CT series."
-        )
+        raise InputError(f"{Path(path).name!r} holds no DICOM files.", code="CTR-IO-002", hint="Give the folder of one CT series.")
     chosen = _choose(headers, series_uid, notes)
     planes = []
     for header in chosen:
@@ -162,22 +160,22 @@ def _describe(group: Sequence[Header]) -> str:
     """Return how a series is named in a message: by number and size; its free text may hold a name."""
     first = group[0]
     number = f"series {first.SeriesNumber}" if first.SeriesNumber not in (None, "") else "a series without a number"
-    thick = f", {float(first.SliceThickness):g} mm" if first.SliceThickness not in (None, "") else ""
+    with reading(first.member):
+        thick = f", {float(first.SliceThickness):g} mm" if first.SliceThickness not in (None, "") else ""
     return f"{number} ({len(group)} slice{'s' * (len(group) != 1)}{thick})"
 
 
 def _not_a_ct(headers: Sequence[Header]) -> InputError:
-    kinds = Counter(str(header.Modality or "OT") for header in headers)
+    with reading(headers[0].member):
+        kinds = Counter(str(header.Modality or "OT") for header in headers)
+        scouts = sum(map(_is_scout, headers))
     modality, count = kinds.most_common(1)[0]
     if modality == "CT":
-        scouts = sum(map(_is_scout, headers))
-        what = (
-            "only scouts (localizers)" if scouts == len(headers) else "no CT slices, only captures or reports of a CT"
-        )
+        what = "only scouts (localizers)" if scouts == len(headers) else "no CT slices, only captures or reports of a CT"
         return NotACTError(f"There are {what} here.", code="CTR-IO-101", hint="Give the folder of the axial series.")
     name = MODALITIES.get(modality, "another kind of object")
     return NotACTError(
-        f"This is not a CT: the {count} DICOM file{'s' * (count != 1)} here are {modality} ({name}).",
+        f"This is not a CT: {f'the {count} DICOM files here are' if count > 1 else 'the DICOM file is'} {modality} ({name}).",
         code="CTR-IO-101",
         hint="CTReasoner reads CT in Hounsfield units only.",
     )
@@ -193,9 +191,7 @@ def _planes(header: Header) -> list[Plane]:
             code="CTR-IO-021",
             hint="Copy the series again.",
         )
-    if int(header.SamplesPerPixel or 1) != 1 or not str(header.PhotometricInterpretation or "").startswith(
-        "MONOCHROME"
-    ):
+    if int(header.SamplesPerPixel or 1) != 1 or not str(header.PhotometricInterpretation or "").startswith("MONOCHROME"):
         raise NotACTError(f"{name!r} is a colour picture, not Hounsfield units.", code="CTR-IO-102")
     rows, columns = int(header.Rows), int(header.Columns)
     if not (0 < rows <= MAX_SIDE and 0 < columns <= MAX_SIDE):
@@ -204,9 +200,7 @@ def _planes(header: Header) -> list[Plane]:
     if frames:
         shared = (header.SharedFunctionalGroupsSequence or [Dataset()])[0]
         if len(frames) != int(header.NumberOfFrames or 1):
-            raise InputError(
-                f"{name!r} describes {len(frames)} frames but holds {header.NumberOfFrames}.", code="CTR-IO-021"
-            )
+            raise InputError(f"{name!r} describes {len(frames)} frames but holds {header.NumberOfFrames}.", code="CTR-IO-021")
         return [_plane(header, index, _frame_values(frame, shared)) for index, frame in enumerate(frames)]
     if int(header.NumberOfFrames or 1) > 1:
         raise InputError(f"{name!r} holds {header.NumberOfFrames} frames without positions.", code="CTR-IO-032")
@@ -276,9 +270,7 @@ def _decode(stack: Stack) -> np.ndarray:
     except MemoryError as error:
         raise ResourceError("There is not enough memory for this series.", code="CTR-RES-002") from error
     if hounsfield.min() == hounsfield.max():
-        raise NotACTError(
-            f"All voxels have the same value ({hounsfield.flat[0]:g} HU): nothing can be seen.", code="CTR-IO-104"
-        )
+        raise NotACTError(f"All voxels have the same value ({hounsfield.flat[0]:g} HU): nothing can be seen.", code="CTR-IO-104")
     return hounsfield
 
 

@@ -41,13 +41,9 @@ class Plane:
         """Refuse values that are no place in space."""
         numbers = np.concatenate([self.position, self.orientation.ravel(), self.spacing, [self.slope, self.intercept]])
         row, column = self.orientation
-        unit = (
-            abs(np.linalg.norm(row) - 1) < 0.01 and abs(np.linalg.norm(column) - 1) < 0.01 and abs(row @ column) < 0.01
-        )
+        unit = abs(np.linalg.norm(row) - 1) < 0.01 and abs(np.linalg.norm(column) - 1) < 0.01 and abs(row @ column) < 0.01
         if not np.isfinite(numbers).all() or not unit or (self.spacing <= 0).any() or self.slope == 0:
-            raise GeometryError(
-                f"{name!r} has a position, orientation, spacing or rescale that makes no sense.", code="CTR-IO-034"
-            )
+            raise GeometryError(f"{name!r} has a position, orientation, spacing or rescale that makes no sense.", code="CTR-IO-034")
 
 
 @dataclass(frozen=True)
@@ -138,9 +134,7 @@ def _check_alike(planes: Sequence[Plane]) -> None:
         ("pixel spacings", Counter(tuple(np.round(plane.spacing, 4)) for plane in planes)),
     ):
         if len(values) > 1:
-            shown = ", ".join(
-                f"{count} of {' x '.join(f'{v:g}' for v in value)}" for value, count in values.most_common(3)
-            )
+            shown = ", ".join(f"{count} of {' x '.join(f'{v:g}' for v in value)}" for value, count in values.most_common(3))
             raise InputError(
                 f"The slices of this series have different {what}: {shown}.",
                 code="CTR-IO-036",
@@ -168,11 +162,7 @@ def _check_heights(planes: Sequence[Plane], heights: np.ndarray) -> None:
     at = int(wrong[0])
     count = gaps[at] / spacing
     where = f"between {_name(planes, at)} ({heights[at]:.1f} mm) and {_name(planes, at + 1)} ({heights[at + 1]:.1f} mm)"
-    if (
-        count > 1.5
-        and abs(count - round(count)) * spacing <= max(2 * tolerance, 0.15 * spacing)
-        and len(wrong) <= len(gaps) / 4
-    ):
+    if count > 1.5 and abs(count - round(count)) * spacing <= max(2 * tolerance, 0.15 * spacing) and len(wrong) <= len(gaps) / 4:
         lost = sum(round(gaps[k] / spacing) - 1 for k in wrong if gaps[k] > spacing)
         total = f" ({lost} in all)" if lost > round(count) - 1 else ""
         raise InputError(
@@ -219,8 +209,7 @@ def _check_drift(stack: Stack) -> None:
         off = off - (off @ stack.normal) * stack.normal
         if np.linalg.norm(off) > max(DRIFT_MM, 0.0):
             raise InputError(
-                f"{_name(stack.planes, k).capitalize()} is shifted sideways by {np.linalg.norm(off):.1f} mm against "
-                "the others.",
+                f"{_name(stack.planes, k).capitalize()} is shifted sideways by {np.linalg.norm(off):.1f} mm against the others.",
                 code="CTR-IO-038",
                 hint="A series that changes its centre is not a volume.",
             )

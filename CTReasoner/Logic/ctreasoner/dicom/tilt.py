@@ -39,9 +39,7 @@ def straighten(frames: np.ndarray, stack: Stack) -> tuple[np.ndarray, np.ndarray
     count, rows, columns = frames.shape
     result = np.full((count, rows + grow[0], columns + grow[1]), AIR_HU, frames.dtype)
     for k in range(count):
-        moved = _shift(
-            _shift(frames[k].astype(np.float32), shifts[k, 0] - low[0], grow[0], 0), shifts[k, 1] - low[1], grow[1], 1
-        )
+        moved = _shift(_shift(frames[k].astype(np.float32), shifts[k, 0] - low[0], grow[0], 0), shifts[k, 1] - low[1], grow[1], 1)
         result[k] = np.rint(moved) if frames.dtype == np.int16 else moved
     affine = stack.affine_lps
     affine[:3, 3] += affine[:3, 0] * low[1] + affine[:3, 1] * low[0]
