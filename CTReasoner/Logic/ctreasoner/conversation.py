@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ class Known:
     box: Faces | None = None
     mask: np.ndarray | None = None
     first_voxel: np.ndarray | None = None
+    path: Path | None = None                            # where the exported mask lies, for checking against it
     cut: bool = False
     sight: Sight | None = None
     code: Any = None
@@ -38,8 +40,17 @@ class Known:
 class Conversation:
     turns: list[Turn] = field(default_factory=list)
     objects: dict[int, Known] = field(default_factory=dict)
+    said: list[tuple[str, list[int]]] = field(default_factory=list)    # words with their slots, numbers of their objects
     answers: int = 0
+    earlier: dict[str, Known] = field(default_factory=dict)            # objects that the model no longer reads of, by id
     recent = 3                                          # turns that the model still reads
+    most = 8                                            # objects that are numbered before the numbering starts anew
 
     def by_id(self, object_id: str) -> Known | None:
-        return next((o for o in self.objects.values() if o.id == object_id), None)
+        return next((o for o in self.objects.values() if o.id == object_id), None) or self.earlier.get(object_id)
+
+    def make_room(self) -> None:
+        """The model counts objects to twelve: when few numbers are left, its memory starts anew (masks stay)."""
+        if max(self.objects, default=0) > self.most:
+            self.earlier.update({o.id: o for o in self.objects.values()})
+            self.objects, self.turns, self.said = {}, [], []

@@ -35,7 +35,8 @@ class Seeker:
     def look_event(self, sight: Sight, object_id: str | None, step: int, why: str, key: str | None = None) -> Event:
         view = sight.view
         box = ViewBox(centre_ras=view.centre_ras, size_mm=tuple(view.size_mm), spacing_mm=view.spacing_mm, shape=view.shape)
-        return self.stream.emit(Look, object=object_id, step=step, view=box, why=why, window=window_for(key), digest=sight.digest, by=self.by)
+        return self.stream.emit(Look, object=object_id, step=step, view=box, why=why, window=window_for(key),
+                                digest=sight.digest, by=self.by)
 
     def existence_event(self, known: Known, probability: float | None) -> Event:
         return self.stream.emit(Existence, object=known.id, name=known.key or "unknown", display=known.display, state=known.state,
@@ -122,7 +123,8 @@ class Seeker:
             region = region_features(known.sight.features, pixels, torch.sigmoid(logits)[None])[0, 0]
         for attribute, value, probability in self.speaker.categories(thought, known.key or "thing", region):
             known.categories[attribute] = value
-            yield self.stream.emit(Category, object=known.id, attribute=attribute, value=value, probability=round(probability, 4), by=self.by)
+            yield self.stream.emit(Category, object=known.id, attribute=attribute, value=value,
+                                   probability=round(probability, 4), by=self.by)
 
     def refine(self, known: Known) -> Iterator[Event]:
         """A corrected mask from all clicks so far and the mask before; the decoder alone runs again."""
@@ -138,20 +140,22 @@ class Seeker:
         values, first = closer.on_grid(logits, known.sight.view, self.volume)
         mask = values > 0
         item = self.vocabulary.get(known.key) if known.key else None
-        seeds = [tuple(int(round(v)) for v in self.volume.world_to_index([p])[0] - first) for p, positive in known.clicks if positive]
+        inside = [p for p, positive in known.clicks if positive]
+        seeds = [tuple(round(float(v)) for v in self.volume.world_to_index([p])[0] - first) for p in inside]
         mask = closer.tidy(mask, item.components if item else "largest", item.max_components if item else 1, seeds)
         crop, first = closer.trimmed(mask, first)
+        cut = bool(crop.size) and closer.touches_border(crop.shape, first, self.volume)
         path = self.workspace / f"{known.id}.{stage}.npy"
         np.save(path, crop, allow_pickle=False)
         if stage != "coarse":
-            known.mask, known.first_voxel = crop, first
-            known.cut = bool(crop.size) and closer.touches_border(crop.shape, first, self.volume)
+            known.mask, known.first_voxel, known.path = crop, first, path
+            known.cut = cut
             if crop.size:
                 centre, size = box_of(crop > 0, first, self.volume)
                 position = np.stack([np.array(centre) - np.array(size) / 2, np.array(centre) + np.array(size) / 2], 1)
                 known.box = Faces(position, np.zeros((3, 2)), np.zeros((3, 2)))
         return self.stream.emit(Mask, object=known.id, stage=stage, first_voxel=tuple(int(v) for v in first), shape=crop.shape,
-                                path=path.name, voxels=int(crop.sum()), cut_by_scan=bool(crop.size) and closer.touches_border(crop.shape, first, self.volume), by=self.by)
+                                path=path.name, voxels=int(crop.sum()), cut_by_scan=cut, by=self.by)
 
     def prompt(self, known: Known, view: View, earlier: bool = False) -> torch.Tensor:
         """The prompt channels of a view: the object's clicks, and with `earlier` the mask before."""

@@ -6,10 +6,10 @@ Arrays are RAS [x, y, z]. Zero in the labels means background or *not covered*.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Iterator
 
 import numpy as np
 from PIL import Image

@@ -47,7 +47,7 @@ def lungs(hu: np.ndarray, spacing: np.ndarray, airway: np.ndarray) -> tuple[np.n
     assigned = np.where(air, seeds[tuple(nearest)], 0)
     xs = {label: np.argwhere(seeds == label)[:, 0].mean() for label in big}
     left, right = sorted(big, key=xs.__getitem__)
-    iterations = int(round(6.0 / spacing.min()))
+    iterations = round(6.0 / spacing.min())
     closed = [ndi.binary_closing(np.pad(assigned == label, iterations), iterations=iterations)
               [iterations:-iterations, iterations:-iterations, iterations:-iterations] for label in (left, right)]
     return closed[0] & ~closed[1] & ~airway, closed[1] & ~airway

@@ -6,6 +6,7 @@ from importlib import import_module
 
 _HOME = {
     "read_volume": "reading",
+    "read_mask": "reading",
     "check_ct": "checks",
     "write_mask_nifti": "writing",
     "write_seg_nrrd": "writing",

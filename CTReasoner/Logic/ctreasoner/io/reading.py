@@ -92,3 +92,23 @@ def _read_dicom(path: Path) -> Volume:
 def _stem(path: Path) -> str:
     name = path.name
     return next((name[:-len(s)] for s in SUFFIXES if name.lower().endswith(s) and len(name) > len(s)), path.stem)
+
+
+def read_mask(path: str | os.PathLike, volume: Volume) -> np.ndarray:
+    """A mask [i, j, k] bool on the grid of a CT, from .npy (the same grid) or NIfTI. InputError when the grids differ."""
+    path = Path(path)
+    try:
+        if path.suffix == ".npy":
+            mask = np.load(path, allow_pickle=False)
+            affine = volume.affine
+        else:
+            import nibabel
+
+            image = nibabel.load(path)
+            mask, affine = np.asarray(image.dataobj), image.affine
+    except Exception as error:  # nibabel raises many kinds for a damaged file
+        raise InputError(f"The mask {path.name} cannot be read.", code="CTR-IO-220") from error
+    if mask.shape != volume.shape or not np.allclose(affine, volume.affine, atol=1e-2):
+        raise InputError(f"The mask {path.name} has the shape {mask.shape} and lies elsewhere than the CT of {volume.shape}.",
+                         code="CTR-IO-221", hint="Save it on the grid of the CT.")
+    return mask > 0

@@ -63,7 +63,7 @@ def tidy(mask: np.ndarray, keep: str, most: int, seeds: list[tuple[int, int, int
     parts, count = ndimage.label(mask)
     if count <= 1:
         return mask
-    under = {int(parts[s]) for s in seeds if all(0 <= i < n for i, n in zip(s, mask.shape))} - {0}
+    under = {int(parts[s]) for s in seeds if all(0 <= i < n for i, n in zip(s, mask.shape, strict=True))} - {0}
     if under:
         return np.isin(parts, list(under))
     sizes = np.bincount(parts.ravel())[1:]

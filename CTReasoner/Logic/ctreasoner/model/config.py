@@ -15,8 +15,9 @@ class CTReasonerConfig(PretrainedConfig):
 
     model_type = "ctreasoner"
 
-    def __init__(self, vision: dict | None = None, text_config: dict | PretrainedConfig | None = None, objects: list[str] | None = None,
-                 whole_tokens: int = 4, look_tokens: int = 3, calibration: dict | None = None, **kwargs):
+    def __init__(self, vision: dict | None = None, text_config: dict | PretrainedConfig | None = None,
+                 objects: list[str] | None = None, whole_tokens: int = 4, look_tokens: int = 3,
+                 calibration: dict | None = None, **kwargs):
         self.vision = vars(VisionConfig()) if vision is None else dict(vision)
         if text_config is None:
             text_config = compact_text_config()

@@ -74,7 +74,8 @@ class Eyes:
         return self.vision.look(pixels, code[None]), pixels
 
     @torch.inference_mode()
-    def masks(self, sight: Sight, context: Context, pixels: Pixels, code: Tensor, prompt: Tensor | None = None) -> tuple[Tensor, Pixels]:
+    def masks(self, sight: Sight, context: Context, pixels: Pixels, code: Tensor,
+              prompt: Tensor | None = None) -> tuple[Tensor, Pixels]:
         """Mask logits [k, x, y, z] of a view, and the decoder maps they were made from."""
         self.calls += 1
         if pixels.t2 is None:
@@ -86,7 +87,7 @@ class Eyes:
 
 def states(context: Context, index: int = 0) -> dict[str, float]:
     """Probability of each state of an object in a view, before calibration."""
-    return dict(zip(STATES, context.existence[0, index].softmax(-1).tolist()))
+    return dict(zip(STATES, context.existence[0, index].softmax(-1).tolist(), strict=True))
 
 
 def faces(context: Context, view: View, index: int = 0) -> Faces:

@@ -5,6 +5,8 @@
 """
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,7 +24,7 @@ class Language(nn.Module):
     def __init__(self, config: CTReasonerConfig):
         super().__init__()
         vision, text = config.vision_config(), config.text_config
-        width, (w2, w4, w8, w16) = text.hidden_size, vision.widths
+        width, (_, w4, w8, w16) = text.hidden_size, vision.widths
         d2, d4, *_ = vision.decoder
         self.model = AutoModelForCausalLM.from_config(text, attn_implementation="eager" if text.hidden_size <= 256 else None)
         self.visual = nn.Linear(w16, width)
@@ -83,8 +85,8 @@ def token_places(lo_mm: Tensor, size_mm: Tensor, spacing_mm: float, per_axis: in
 def point_features(features: Features, voxels: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """Features [n, 192] under points [n, 3] given in voxels of the view (batch of one)."""
     grid = ((2 * voxels + 1) / torch.tensor(shape, dtype=torch.float32) - 1).flip(-1)[None, None, None]
-    parts = [F.grid_sample(f, grid.to(f.dtype), align_corners=False, padding_mode="border")[0, :, 0, 0].T for f in (features.f4, features.f8)]
-    return torch.cat(parts, 1)
+    parts = [F.grid_sample(f, grid.to(f.dtype), align_corners=False, padding_mode="border") for f in (features.f4, features.f8)]
+    return torch.cat([p[0, :, 0, 0].T for p in parts], 1)
 
 
 def region_features(features: Features, pixels: Pixels, mask: Tensor) -> Tensor:
@@ -97,7 +99,7 @@ def region_features(features: Features, pixels: Pixels, mask: Tensor) -> Tensor:
     soft2 = F.avg_pool3d(mask, 2)
     weights4, weights2 = (soft4 + 1e-6, rim4, shell4), [soft2 + 1e-6]
     weights2 += [F.interpolate(w, scale_factor=2, mode="nearest") for w in (rim4, shell4)]
-    out = [torch.cat([_average(pixels.t2, w2), _average(low, w4)], -1) for w2, w4 in zip(weights2, weights4)]
+    out = [torch.cat([_average(pixels.t2, w2), _average(low, w4)], -1) for w2, w4 in zip(weights2, weights4, strict=True)]
     return torch.stack(out, 2)
 
 
@@ -112,7 +114,7 @@ class CTReasonerForConditionalGeneration(PreTrainedModel):
 
     config_class = CTReasonerConfig
     base_model_prefix = "ctreasoner"
-    _tied_weights_keys = {"language.model.lm_head.weight": "language.model.model.embed_tokens.weight"}
+    _tied_weights_keys: ClassVar = {"language.model.lm_head.weight": "language.model.model.embed_tokens.weight"}
 
     def __init__(self, config: CTReasonerConfig):
         super().__init__(config)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from transformers import PreTrainedTokenizerFast, ProcessorMixin
 
@@ -32,7 +33,7 @@ class Question:
 class CTReasonerProcessor(ProcessorMixin):
     """Tokenizer (byte-level BPE, trained for this model) and `names`: key -> the words that name it in an answer."""
 
-    attributes = ["tokenizer"]
+    attributes: ClassVar = ["tokenizer"]
     tokenizer_class = "PreTrainedTokenizerFast"
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast | None = None, names: dict[str, str] | None = None,

@@ -18,7 +18,7 @@ def empty(shape: tuple[int, int, int]) -> Tensor:
 def add_point(prompt: Tensor, name: str, voxel: tuple[float, float, float]) -> None:
     """A ball of 1.5 stride-2 voxels (sd) at a position in view voxels, in place."""
     grids = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in prompt.shape[1:]), indexing="ij")
-    d2 = sum((g - (v / 2 - 0.25)) ** 2 for g, v in zip(grids, voxel))
+    d2 = sum((g - (v / 2 - 0.25)) ** 2 for g, v in zip(grids, voxel, strict=True))
     channel = prompt[CHANNEL[name]]
     torch.maximum(channel, torch.exp(-d2 / (2 * 1.5 ** 2)), out=channel)
 
@@ -30,5 +30,5 @@ def set_mask(prompt: Tensor, mask: Tensor) -> None:
 
 def add_box(prompt: Tensor, lower: tuple[float, float, float], upper: tuple[float, float, float]) -> None:
     """A box between two corners in view voxels, in place."""
-    spans = [slice(max(0, int(round(a / 2))), max(0, int(round(b / 2))) or 1) for a, b in zip(lower, upper)]
+    spans = [slice(max(0, round(a / 2)), max(0, round(b / 2)) or 1) for a, b in zip(lower, upper, strict=True)]
     prompt[CHANNEL["box"]][tuple(spans)] = 1.0

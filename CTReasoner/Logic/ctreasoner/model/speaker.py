@@ -46,7 +46,7 @@ class Speaker:
         """Reads the question and decodes its plan. `points` are (features [192], place [4]) of the prompt tokens."""
         embeds = self.language.embed(torch.tensor([question.ids])).clone()
         embeds[0, 1:1 + self.whole_tokens ** 3] = self._visual(whole, self.whole_tokens, whole)[0]
-        for position, (features, place) in zip(question.points, points):
+        for position, (features, place) in zip(question.points, points, strict=True):
             embeds[0, position] += self.language.point_tokens(features[None], place[None])[0]
         cache = DynamicCache()
         logits, states, cache = self.language(embeds, cache=cache)

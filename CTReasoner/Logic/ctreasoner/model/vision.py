@@ -11,6 +11,7 @@ Data flow (b views, k objects, strides 2 to 16 of a view of [x, y, z] voxels):
 """
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -116,7 +117,7 @@ class PromptBranch(nn.Module):
         p2 = F.silu(self.c2(prompt))
         p4 = F.silu(self.c4(p2))
         p8 = F.silu(self.c8(p4))
-        return [layer(p) for layer, p in zip(self.out, (p2, p4, p8))]
+        return [layer(p) for layer, p in zip(self.out, (p2, p4, p8), strict=True)]
 
 
 class FaceHead(nn.Module):
@@ -144,8 +145,8 @@ class VisionModel(nn.Module):
         q = config.code
         self.stem = nn.Conv3d(len(WINDOWS), w2, 4, stride=2, padding=1)
         self.stages = nn.ModuleList(
-            nn.Sequential(*(Residual(w) for _ in range(n))) for w, n in zip(config.widths, config.blocks))
-        self.downs = nn.ModuleList(nn.Conv3d(a, b, 2, stride=2) for a, b in zip(config.widths, config.widths[1:]))
+            nn.Sequential(*(Residual(w) for _ in range(n))) for w, n in zip(config.widths, config.blocks, strict=True))
+        self.downs = nn.ModuleList(nn.Conv3d(a, b, 2, stride=2) for a, b in itertools.pairwise(config.widths))
         self.neck = nn.Conv3d(w16, d16, 1)
         self.fuse8, self.fuse4, self.fuse2 = Fuse(w8, d16, d8), Fuse(w4, d8, d4), Fuse(w2, d4, d2)
         self.prompts = PromptBranch(config.decoder)

@@ -71,7 +71,7 @@ def half(folder: Path, prefix: str) -> dict[str, torch.Tensor]:
     for path in files(folder):
         try:
             with safe_open(path, framework="pt") as stored:
-                out.update({k[len(prefix):]: stored.get_tensor(k).float() for k in stored.keys() if k.startswith(prefix)})
+                out.update({k[len(prefix):]: stored.get_tensor(k).float() for k in stored.keys() if k.startswith(prefix)})  # noqa: SIM118
         except FileNotFoundError as error:
             raise ModelError(f"{path.name} of the model is missing.", code="CTR-MODEL-001") from error
         except (SafetensorError, OSError) as error:
@@ -86,7 +86,8 @@ def load_vision(folder: Path) -> VisionModel:
         vision = VisionModel(VisionConfig(**config))
         vision.load_state_dict(half(folder, "vision."))
     except (TypeError, RuntimeError) as error:
-        raise ModelError("The model's weights do not fit its configuration: it is of another version.", code="CTR-MODEL-003") from error
+        raise ModelError("The model's weights do not fit its configuration: it is of another version.",
+                         code="CTR-MODEL-003") from error
     return vision.eval().requires_grad_(False)
 
 

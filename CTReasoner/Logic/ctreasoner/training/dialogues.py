@@ -78,7 +78,7 @@ class Composer:
         return Dialogue(question, routes, objects, processor.plan(routes, objects), spans, sample.topic, len(points))
 
     def _follow_up(self, sample) -> Dialogue:
-        rng, ref = self.rng, sample.reference
+        ref = sample.reference
         history, known, routes = self._history(ref, sample)
         n = len(known)
         last = known[-1]
@@ -141,7 +141,7 @@ class Composer:
         """Random categories, for words that must follow whatever was chosen."""
         return {a: self.rng.choice(values_for(key or "thing", a)) for a in attributes_for(key or "thing")}
 
-    def words(self, dialogue: Dialogue, states: list[str] | None = None, chosen: list[dict] | None = None) -> tuple[list[int], list[int]]:
+    def words(self, dialogue: Dialogue) -> tuple[list[int], list[int]]:
         """(told, said): what the words may rest on, and the words themselves ending with <end>."""
         rng, processor = self.rng, self.processor
         if dialogue.routes[0] in ("decline", "need_click"):
@@ -149,9 +149,9 @@ class Composer:
             return processor.told([]), self._said(wordings.compose_refusal(rng, kind))
         situations, told = [], []
         for n, (_, key, reference) in enumerate(dialogue.objects):
-            state = states[n] if states else self._state(key, reference)
+            state = self._state(key, reference)
             speaks = state == "present" and (reference or set(dialogue.routes) & {"segment", "describe"})
-            categories = (chosen[n] if chosen else self.categories(key)) if speaks else {}
+            categories = self.categories(key) if speaks else {}
             told.append((key, state, categories))
             situations.append(self._situation(n + 1, key, state, dialogue, categories))
         comparing = dialogue.topic == "compare" and len(situations) == 2 and all(s["state"] == "present" for s in situations)

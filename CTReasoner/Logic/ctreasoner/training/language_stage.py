@@ -21,7 +21,7 @@ from ctreasoner.training import common, prompts
 from ctreasoner.training.dialogues import NAMES, Composer, Dialogue
 from ctreasoner.training.sampling import CODES, Sampler
 from ctreasoner.training.scenes import Scene, SceneMaker, Seen
-from ctreasoner.training.views import read_prepared
+from ctreasoner.training.views import training_cases
 from ctreasoner.training.vision_stage import IDENTITY, CodeTable
 
 IGNORE = -100
@@ -83,7 +83,8 @@ class SequenceMaker:
 
     def _from_click(self, scene: Scene) -> Sequence:
         rng = self.rng
-        keys = [*scene.objects, *(["lung_nodule"] * 3 if "lung_nodule" in scene.objects else []), *([None, None] if len(scene.things[0]) else [])]
+        nodules = ["lung_nodule"] * 3 if "lung_nodule" in scene.objects else []
+        keys = [*scene.objects, *nodules, *([None, None] if len(scene.things[0]) else [])]
         key = rng.choice(keys)
         seen = scene.objects.get(key) if key else None
         features, places = (seen.points, seen.point_places) if seen else scene.things
@@ -105,7 +106,7 @@ class SequenceMaker:
                             question.words)
         dets = [start + i for i, token in enumerate(plan) if token == self.t["<DET>"]]
         fresh = [(n, o) for n, o in enumerate(dialogue.objects) if not o[2]]
-        for position, (n, (_, key, _)) in zip(dets, fresh):
+        for position, (n, (_, key, _)) in zip(dets, fresh, strict=True):
             sequence.codes.append((position, CODES.index(key) if key in CODES else None))
             span = dialogue.mentions[n]
             if span is not None:
@@ -233,9 +234,9 @@ def load_vision(path: str) -> tuple[VisionModel, Tensor]:
 
 def make_scenes(settings: LanguageStage, vision: VisionModel) -> list[Scene]:
     """A cache of scenes of the training patients: four fifths thorax."""
-    cases = [c for c in read_prepared(settings.data, splits=("train", "fold0", "fold1", "fold2", "fold3")) if c.patient != "LIDC-IDRI-0001"]
+    cases = training_cases(settings.data)
     sampler = Sampler(cases, settings.seed)
-    known = json.loads((Path(settings.data) / "categories.json").read_text()) if (Path(settings.data) / "categories.json").exists() else {}
+    known = json.loads((Path(settings.data) / "categories.json").read_text())
     maker, out = SceneMaker(vision, sampler, known), []
     for n in range(settings.scenes):
         pool = sampler.neck if n % 5 < 2 else sampler.thorax

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from ctreasoner.appearance.attributes import attributes_for, nodule_labels, rule
-from ctreasoner.model import prompting
 from ctreasoner.model.language import point_features, pooled_tokens, region_features, token_places
 from ctreasoner.model.vision import VisionModel
 from ctreasoner.training.sampling import SIDE, Picture, Sampler
@@ -59,13 +58,14 @@ class SceneMaker:
         picture = self.sampler.picture(case, pose, z_range, flip)
         nodule = self._paste_nodule(picture) if "lung_left" in picture.masks and self.sampler.nodules else None
         features = self.vision.encode(picture.hu[None, None])
-        scene = Scene(pooled_tokens(features, 4)[0], places_of(pose, 4, pose.centre), {}, self._points(features, picture, self._nameless(picture), pose, 3))
+        things = self._points(features, picture, self._nameless(picture), pose, 3)
+        scene = Scene(pooled_tokens(features, 4)[0], places_of(pose, 4, pose.centre), {}, things)
         for key, share in picture.share.items():
             if share < 0.2 or key == picture.erased:
                 continue
             points = self._points(features, picture, picture.masks[key] > 0.6, pose, 3)
             if len(points[0]):
-                scene.objects[key] = self._seen(case, key, flip, pose, points)
+                scene.objects[key] = self._seen(case, key, flip, pose, points, share)
         if nodule is not None:
             centre, crop = nodule
             voxel = torch.tensor(centre, dtype=torch.float32)[None] + torch.from_numpy(rng.uniform(-0.6, 0.6, (2, 3))).float()
@@ -73,7 +73,7 @@ class SceneMaker:
             scene.objects["lung_nodule"] = self._seen_nodule(crop, points, pose)
         return scene
 
-    def _seen(self, case: Prepared, key: str, flip: bool, pose: Pose, points) -> Seen:
+    def _seen(self, case: Prepared, key: str, flip: bool, pose: Pose, points, share: float) -> Seen:
         from ctreasoner.training.sampling import PAIRS
         stored = PAIRS.get(key, key) if flip else key
         close = self.sampler.look_pose(case, stored)
@@ -82,6 +82,8 @@ class SceneMaker:
         mask = picture.masks[key]
         region = region_features(features, self.vision.decode(features), mask[None, None])[0, 0]
         categories = dict(self.known.get(case.id, {}).get(stored, {}))
+        if share < 0.9 and "extent" in attributes_for(key):
+            categories = {"extent": "cut", **{a: v for a, v in categories.items() if a not in ("size", "extent", "shape")}}
         inside = picture.hu[mask > 0.6]
         if len(inside) > 20 and "density" in attributes_for(key):
             found = rule("density", self.vocabulary[key], {"p50_hu": float(inside.median())})
@@ -95,7 +97,8 @@ class SceneMaker:
         features = self.vision.encode(sample.hu[None, None])
         region = region_features(features, self.vision.decode(features, sample.prompt[None]), sample.masks[None, :1])[0, 0]
         near = Pose(pose.centre + points[1][0, :3].numpy() * 200.0, 0.8, (SIDE,) * 3)
-        return Seen(pooled_tokens(features, 3)[0], places_of(near, 3, pose.centre), region, *points, nodule_labels({"ratings": case.ratings}))
+        words = nodule_labels({"ratings": case.ratings})
+        return Seen(pooled_tokens(features, 3)[0], places_of(near, 3, pose.centre), region, *points, words)
 
     def _points(self, features, picture: Picture, where: Tensor, pose: Pose, count: int) -> tuple[Tensor, Tensor]:
         places = where.nonzero()
@@ -127,7 +130,7 @@ class SceneMaker:
                 break
         centre = places[self.rng.integers(len(places))].tolist()
         side = 16
-        hu, masks, inside = cut(case, Pose((lower + upper) / 2, picture.pose.spacing, (side,) * 3), ["lung_nodule"], fill="edge")
+        hu, masks, _ = cut(case, Pose((lower + upper) / 2, picture.pose.spacing, (side,) * 3), ["lung_nodule"], fill="edge")
         weight = masks[0].clamp(0, 1)
         spans_from, spans_to = [], []
         for c in centre:

@@ -6,9 +6,10 @@ import dataclasses
 
 
 def _stages() -> dict:
-    from ctreasoner.training import export, language_stage, vision_stage
+    from ctreasoner.training import export, joint_stage, language_stage, vision_stage
     return {"vision": (vision_stage.VisionStage, vision_stage.run),
             "language": (language_stage.LanguageStage, language_stage.run),
+            "joint": (joint_stage.JointStage, joint_stage.run),
             "export": (export.Export, export.run)}
 
 

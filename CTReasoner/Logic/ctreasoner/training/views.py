@@ -35,9 +35,9 @@ class Prepared:
     voxels: dict[str, int] = field(default_factory=dict)
     ratings: list | None = None
     hu_class: str | None = None
-    coarse: "Prepared | None" = None         # the same case at twice the spacing, for coarse views
+    coarse: Prepared | None = None         # the same case at twice the spacing, for coarse views
 
-    def halved(self) -> "Prepared":
+    def halved(self) -> Prepared:
         """The case in 2 x 2 x 2 block means (labels by majority), made once."""
         if self.coarse is None:
             even = tuple(slice(0, n - n % 2) for n in self.hu.shape)
@@ -75,6 +75,15 @@ def read_prepared(folder: Path | str, source: str | None = None, splits: tuple[s
                                    np.array([a.max() for a in where]) * case.spacing + case.spacing / 2)
         out.append(case)
     return out
+
+
+TRAINING = ("train", "fold0", "fold1", "fold2", "fold3")
+DEMO_PATIENT = "LIDC-IDRI-0001"              # never trained on: the demo stays an unseen scan
+
+
+def training_cases(folder: Path | str) -> list[Prepared]:
+    """Every prepared case that weights may see."""
+    return [case for case in read_prepared(folder, splits=TRAINING) if case.patient != DEMO_PATIENT]
 
 
 @dataclass
@@ -116,7 +125,7 @@ def cut(case: Prepared, pose: Pose, keys: list[str], z_range: tuple[int, int] | 
     lo = np.clip(np.floor(flat.amin(0).numpy()).astype(int) - factor - 1, low_limit, high_limit - 1)
     hi = np.clip(np.ceil(flat.amax(0).numpy()).astype(int) + factor + 2, lo + 1, high_limit)
     hi = np.maximum(hi - (hi - lo) % factor, lo + 1)
-    block = tuple(slice(a, b) for a, b in zip(lo, hi))
+    block = tuple(slice(a, b) for a, b in zip(lo, hi, strict=True))
     hu = case.hu[block].float()
     labels = case.labels[block]
     maps = [hu - AIR] + [(labels == NUMBER[key]).float() for key in keys]

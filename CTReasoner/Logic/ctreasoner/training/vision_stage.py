@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ctreasoner.model.vision import STATES, VisionModel
+from ctreasoner.model.vision import VisionModel
 from ctreasoner.training import common, losses
 from ctreasoner.training.sampling import CODES, QUERIES, Sample, Sampler
-from ctreasoner.training.views import read_prepared
+from ctreasoner.training.views import training_cases
 
 IDENTITY = 64                         # first half of a code: which object; second half: which instance
 INSTANCE_NOISE = 0.3
@@ -108,9 +108,7 @@ def run(settings: VisionStage) -> Path:
         optimiser.load_state_dict(state["optimiser"])
         average.state, average.steps = state["average"], state["step"]
         clock.used, step = state["seconds"], state["step"]
-    cases = read_prepared(settings.data, splits=("train", "fold0", "fold1", "fold2", "fold3"))
-    cases = [c for c in cases if c.patient != "LIDC-IDRI-0001"]
-    sampler = Sampler(cases, settings.seed + step)
+    sampler = Sampler(training_cases(settings.data), settings.seed + step)
     curve, sums, since = common.Curve(out, "vision"), {}, 0.0
     while (fraction := clock.tick()) < 1.0:
         common.set_rate(optimiser, clock.rate(fraction, step, settings.warm_up))

@@ -1,0 +1,165 @@
+"""Stage 3: the heads read the language model's hidden states; mask, box and existence train both halves.
+
+A step is a step of stage 1 whose codes are not a table's but those of routing tokens in a sequence that asks for the object:
+<DET>, either <BOX>, or <SEG>. Words and plans keep training beside it. The table stays as the anchor of the identities.
+"""
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ctreasoner.dataset.prepare import OBJECTS
+from ctreasoner.model.config import CTReasonerConfig
+from ctreasoner.model.language import Language
+from ctreasoner.model.processor import CTReasonerProcessor
+from ctreasoner.model.vision import VisionModel
+from ctreasoner.training import common
+from ctreasoner.training.dialogues import Composer
+from ctreasoner.training.language_stage import Sequence, SequenceMaker, make_scenes, text_loss
+from ctreasoner.training.sampling import QUERIES, Sample, Sampler
+from ctreasoner.training.scenes import Scene
+from ctreasoner.training.views import training_cases
+from ctreasoner.training.vision_stage import CodeTable, batch, step_loss
+
+
+@dataclass
+class JointStage:
+    """Settings of stage 3; seconds are wall-clock time of the training, the cache of scenes comes before."""
+    data: str = "runs/data"
+    vision: str = "runs/vision/vision.pt"
+    language: str = "runs/language/language.pt"
+    processor: str = "runs/language/processor"
+    out: str = "runs/joint"
+    scenes: int = 240
+    seconds: float = 1500.0
+    rate: float = 5e-4
+    warm_up: int = 60
+    decay: float = 0.03
+    batch: int = 2
+    texts: int = 6                    # text sequences beside those that the queries need
+    seed: int = 3
+    threads: int = 2
+    start: str = ""                   # an earlier joint.pt to warm-start from
+
+
+class Asker:
+    """Writes, for each query of a sample, a sequence that asks for it, and remembers where its code is read."""
+
+    def __init__(self, maker: SequenceMaker, scenes: list[Scene], rng: random.Random):
+        self.maker, self.scenes, self.rng = maker, scenes, rng
+        self.holding: dict[str, list[Scene]] = defaultdict(list)
+        for scene in scenes:
+            for key in scene.objects:
+                self.holding[key].append(scene)
+
+    def ask(self, key: str | None, visible: bool) -> tuple[Sequence, int] | None:
+        """(sequence, position of the code), or None where a table's code must do (false codes, things)."""
+        rng, composer = self.rng, self.maker.composer
+        if key is None:
+            if rng.random() < 0.5:
+                return None
+            dialogue = composer.draw(objects=[None])
+            sequence = self.maker._plan(dialogue, rng.choice(self.scenes))
+            return sequence, sequence.codes[0][0]
+        if key not in OBJECTS or not self.holding[key] or key == "lung_nodule":
+            return None
+        scene = rng.choice(self.holding[key] if visible else self.scenes)
+        others = [k for k in scene.objects if k not in (key, "lung_nodule")]
+        asked = [key, *rng.sample(others, min(len(others), rng.choice((0, 0, 0, 1, 2))))]
+        rng.shuffle(asked)
+        dialogue = composer.draw(objects=asked, intent=rng.choice(("segment", "segment", "describe", "mixed", "detect")))
+        place = next((n for n, o in enumerate(dialogue.objects) if o[1] == key), None)
+        if place is None:
+            return None
+        sequence = self.maker._plan(dialogue, scene)
+        positions = [sequence.codes[place][0]]
+        if visible:
+            positions += self.maker.block(sequence, dialogue, dialogue.objects[place][0], key, scene.objects[key])
+        return sequence, rng.choice(positions)
+
+
+def joint_codes(samples: list[Sample], asker: Asker, language: Language, table: CodeTable, extra: list[Sequence], pad: int,
+                generator: torch.Generator) -> tuple[Tensor, Tensor, dict[str, float]]:
+    """(codes [b, k, 128], loss of words and codes, its parts)."""
+    codes = table(samples, generator).flatten(0, 1)
+    queries = [(key, int(s.state[i]) == 0) for s in samples for i, key in enumerate(s.keys)]
+    asked = [(row, found) for row, (key, visible) in enumerate(queries) if (found := asker.ask(key, visible)) is not None]
+    sequences = [sequence for _, (sequence, _) in asked] + extra
+    loss, parts, (where, read) = text_loss(language, sequences, pad, table.identities())
+    index = {(row, position): n for n, (row, position, _) in enumerate(where)}
+    picks = [index[n, position] for n, (_, (_, position)) in enumerate(asked)]
+    if picks:
+        codes = codes.index_put((torch.tensor([row for row, _ in asked]),), read[picks])
+    return codes.view(len(samples), QUERIES, -1), loss, parts
+
+
+def run(settings: JointStage) -> Path:
+    """Trains until the time is over; resumes from its own checkpoint. Returns the path of the averaged weights."""
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(settings.seed)
+    out = Path(settings.out)
+    out.mkdir(parents=True, exist_ok=True)
+    pid = common.write_pid(out)
+    processor = CTReasonerProcessor.from_pretrained(settings.processor)
+    config = CTReasonerConfig(objects=list(OBJECTS))
+    config.text_config.vocab_size = len(processor.tokenizer)
+    model = nn.ModuleDict({"vision": VisionModel(), "language": Language(config), "codes": CodeTable()})
+    _warm_start(model, settings)
+    scenes = make_scenes(settings, model["vision"])
+    model["vision"].to(memory_format=torch.channels_last_3d)
+    optimiser = torch.optim.AdamW(common.parameter_groups(model, settings.rate, settings.decay), betas=(0.9, 0.98))
+    average, clock, step = common.Average(model), common.Clock(settings.seconds), 0
+    if (state := common.load_state(out / "joint.pt")) is not None:
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        average.state, average.steps, clock.used, step = state["average"], state["step"], state["seconds"], state["step"]
+    cases = training_cases(settings.data)
+    sampler, rng = Sampler(cases, settings.seed + 1000 + step), random.Random(settings.seed + step)
+    maker = SequenceMaker(processor, Composer(processor, settings.seed + step), rng)
+    asker, pad = Asker(maker, scenes, rng), processor.ids["<pad>"]
+    generator = torch.Generator().manual_seed(settings.seed + step)
+    curve, sums, since = common.Curve(out, "joint"), {}, clock.used
+    while (fraction := clock.tick()) < 1.0:
+        common.set_rate(optimiser, clock.rate(fraction, step, settings.warm_up))
+        samples = [sampler.draw() for _ in range(settings.batch)]
+        extra = [maker.draw(rng.choice(scenes)) for _ in range(settings.texts)]
+        codes, said, parts = joint_codes(samples, asker, model["language"], model["codes"], extra, pad, generator)
+        seen, more = step_loss(model["vision"], batch(samples), codes)
+        optimiser.zero_grad(set_to_none=True)
+        (seen + 0.5 * said).backward()
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        if torch.isfinite(norm):
+            optimiser.step()
+        average.update(model)
+        step += 1
+        for key, value in {**parts, **more}.items():
+            sums[key] = sums.get(key, 0.0) + value
+        if step % 25 == 0:
+            curve.add(step=step, seconds=round(clock.used), **{k: v / 25 for k, v in sums.items()})
+            sums = {}
+        if clock.used - since > 240:
+            since = clock.used
+            _save(out, model, optimiser, average, clock, step)
+    _save(out, model, optimiser, average, clock, step)
+    pid.unlink(missing_ok=True)
+    return out / "joint.pt"
+
+
+def _warm_start(model: nn.ModuleDict, settings: JointStage) -> None:
+    """From an earlier joint checkpoint, or from the averages of stages 1 and 2."""
+    if settings.start:
+        model.load_state_dict(torch.load(settings.start, weights_only=True)["average"])
+        return
+    vision = torch.load(settings.vision, weights_only=True)["average"]
+    language = torch.load(settings.language, weights_only=True)["average"]
+    model.load_state_dict({**vision, **{f"language.{k}": v for k, v in language.items()}})
+
+
+def _save(out: Path, model, optimiser, average, clock, step) -> None:
+    common.save_state(out / "joint.pt", model=model.state_dict(), optimiser=optimiser.state_dict(),
+                      average=average.state, seconds=clock.used, step=step)
