@@ -18,6 +18,7 @@ RAYS = 48
 FINEST_MM, COARSEST_NODE_MM = 1.4, 3.0
 CUT_END_MM = 10.0        # no diameter this near an end that the scan cuts
 MIN_VOXELS_ACROSS = 5.0
+SMOOTH_CELLS = 0.8       # takes the steps off a voxel surface; moves the wall of a 10 mm tube by less than 0.1 mm
 SPIKE = 1.35             # a ray longer than this many median radii ran into a branch
 
 
@@ -57,7 +58,7 @@ def tubes(mask: np.ndarray, spacing: np.ndarray, lower_edge: np.ndarray, upper_e
     chosen = [n for n in np.argsort(sizes)[::-1][:most] + 1 if sizes[n - 1] >= 0.1 * sizes.max()]
     depth = ndimage.distance_transform_edt(np.pad(inside, 1), sampling=step)[1:-1, 1:-1, 1:-1].astype(np.float32)
     offset = (step - spacing) / 2 - step   # padded cell 0 -> mm of the crop's voxel centres
-    occupied = np.pad(occupied, 1)
+    occupied = ndimage.gaussian_filter(np.pad(occupied, 1), SMOOTH_CELLS)
     borders = (np.where(lower_edge, 0.0, -np.inf), np.where(upper_edge, (np.array(mask.shape) - 1) * spacing, np.inf))
     found = []
     for label in chosen:
@@ -146,6 +147,7 @@ def _sections(line, occupied, step, offset, spacing, borders, depth_mm) -> Tube 
     """Cut a tube perpendicular to its line: once roughly to centre it, once for good."""
     reach = 2.6 * depth_mm + 4
     smooth = max(2.0, min(0.45 * depth_mm, 7.0))
+    ends, (line, lost) = line[[0, -1]], _without_corners(line, depth_mm)
     line = _even(line, STEP_MM, smooth)
     if len(line) < 4:
         return None
@@ -153,20 +155,31 @@ def _sections(line, occupied, step, offset, spacing, borders, depth_mm) -> Tube 
     middle = _even(np.where(closed[:, None], rim.mean(1), line), STEP_MM, smooth)
     tangent = _tangents(middle)
     rim, closed = _rims(middle, tangent, occupied, step, offset, reach, RAYS)
-    longest, ends = _longest(rim)
+    longest, across_ends = _longest(rim)
     radius = longest / 2
     arc = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(middle, axis=0), axis=1))])
-    usable = closed & (arc >= _margin(line[0], radius[:5], borders, step)) & (
-        arc[-1] - arc >= _margin(line[-1], radius[-5:], borders, step))
+    usable = closed & (arc + lost[0] >= _margin(ends[0], radius[:5], borders, step)) & (
+        arc[-1] - arc + lost[1] >= _margin(ends[1], radius[-5:], borders, step))
     across = np.max(spacing * np.sqrt(np.maximum(0, 1 - tangent**2)), axis=1)   # the voxel's size in the section
-    return Tube(middle, tangent, rim, longest, ends, usable, longest >= MIN_VOXELS_ACROSS * across)
+    return Tube(middle, tangent, rim, longest, across_ends, usable, longest >= MIN_VOXELS_ACROSS * across)
 
 
 def _margin(end, radius, borders, step) -> float:
-    """How far from an end a section counts: a radius (the line turns into a corner there), 10 mm more where the scan cuts."""
+    """How far from an end a section counts: 1.5 radii (the line turns into a corner there), 10 mm more where the scan cuts."""
     near = np.median(radius) + step.max()
     cut = np.any(end - borders[0] < near) or np.any(borders[1] - end < near)
-    return float(np.median(radius) + (CUT_END_MM if cut else 0.0))
+    return float(1.5 * np.median(radius) + (CUT_END_MM if cut else 0.0))
+
+
+def _without_corners(line: np.ndarray, depth_mm: float) -> tuple[np.ndarray, tuple[float, float]]:
+    """The line without its first and last deepest radius, where it turns into a corner of the tube; and how much went (mm)."""
+    length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
+    gone = min(depth_mm, length[-1] / 4)
+    keep = (length >= gone) & (length[-1] - length >= gone)
+    if keep.sum() < 3:
+        return line, (0.0, 0.0)
+    first, last = np.flatnonzero(keep)[[0, -1]]
+    return line[first:last + 1], (float(length[first]), float(length[-1] - length[last]))
 
 
 def _even(line: np.ndarray, step_mm: float, smooth_mm: float) -> np.ndarray:

@@ -191,6 +191,7 @@ class Recount:
             free &= np.linalg.norm(place - place[best], axis=1) > apart
         keep = np.array(keep, dtype=int)
         keep = keep[self._away_from_ends(place[keep], deep[keep])] if len(keep) else keep
+        occupied = ndimage.gaussian_filter(occupied, 0.8)       # no steps of single voxels
         return place[keep], deep[keep], occupied, (step, (step - self.spacing) / 2 - factor * self.spacing)
 
     def _away_from_ends(self, place: np.ndarray, deep: np.ndarray) -> np.ndarray:

@@ -57,14 +57,16 @@ class Checked:
     evidence: dict = field(default_factory=dict)
 
 
-def verify(text: str, objects: Sequence[Exported] | Mapping[str, Exported], volume, body_centre_ras=None) -> list[Checked]:
+def verify(text: str, objects: Sequence[Exported] | Mapping[str, Exported], volume, body_centre_ras=None,
+           counted: dict[str, Recount] | None = None) -> list[Checked]:
     """Check every sentence of ``text``; claims in the order of the text.
 
     objects : what the answer exported, in its order, objects that were not found included (their ``state`` says so).
+    counted : object id -> Recount of an earlier check of the same masks; filled with new ones, so that nothing is counted twice.
     A sentence without a finding (what can be asked, please click) gives no claim.
     """
     known = list(objects.values()) if isinstance(objects, Mapping) else list(objects)
-    reader = _Reader(known, volume, body_centre_ras)
+    reader = _Reader(known, volume, body_centre_ras, {} if counted is None else counted)
     out: list[Checked] = []
     for start, end in sentences(text):
         out += reader.read(text[start:end], start)
@@ -123,10 +125,12 @@ def share_checkable(text: str, checked: Sequence[Checked]) -> tuple[int, int]:
 class _Reader:
     """Reads sentence after sentence; remembers which object 'it' is."""
 
-    def __init__(self, objects: list[Exported], volume, body_centre_ras) -> None:
+    def __init__(self, objects: list[Exported], volume, body_centre_ras, counted: dict[str, Recount]) -> None:
         self.objects, self.volume = objects, volume
-        self.recounts = {o.object: Recount(o.mask, o.first_voxel, volume, o.obj, body_centre_ras)
-                         for o in objects if o.mask is not None}
+        for o in objects:
+            if o.mask is not None and o.object not in counted:
+                counted[o.object] = Recount(o.mask, o.first_voxel, volume, o.obj, body_centre_ras)
+        self.recounts = {o.object: counted[o.object] for o in objects if o.mask is not None}
         self.current = objects[0] if objects else None
 
     def read(self, sentence: str, offset: int) -> list[Checked]:
