@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from analytic_shapes import arch, ball, ct, cylinder, ellipsoid, painted
 from ctreasoner.appearance.attributes import accepted, attributes_for, rule
-from ctreasoner.appearance.lexicon import WORDS
+from ctreasoner.appearance.lexicon import FUNCTION_WORDS, WORDS
 from ctreasoner.appearance.measure import measure, values
 from ctreasoner.appearance.verify import Exported, checked_text, sentences, share_checkable, verify
 from ctreasoner.appearance.wording import Facts, fill, render
@@ -126,6 +126,7 @@ def test_every_phrase_of_the_training_texts_is_read_as_what_it_says():
                     read += [(attribute, word)] * len(pattern.findall(rest))
                     rest = pattern.sub(" ", rest)
                 assert read == [("size" if name == "width" else name, value)], phrase
+                assert set(re.findall("[a-z-]+", rest.lower())) <= FUNCTION_WORDS, phrase
 
 
 @pytest.mark.parametrize("text", [

@@ -34,7 +34,7 @@ _WORDS: tuple[tuple[str, str, str], ...] = (
                       r"|reaches the border of the scan"),
     ("extent", "complete", r"(?:completely |fully )(?:covered by|inside) the scan|complete in this scan"),
     ("texture", "part-solid", r"part-solid(?: texture| nodule)?"),
-    ("texture", "ground-glass", r"ground-glass(?: texture| nodule)?"),
+    ("texture", "ground-glass", r"(?:like )?ground-glass(?: texture| nodule)?"),
     ("texture", "solid", r"solid(?: texture| nodule)?"),
     ("margin", "ill-defined", r"ill-defined(?: margin| borders)?|blurred margin"),
     ("margin", "sharp", r"sharp (?:margin|borders)|sharply defined|well-defined margin"),
