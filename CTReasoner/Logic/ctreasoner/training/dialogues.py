@@ -46,7 +46,8 @@ class Composer:
         if sample.intent == "followup":
             return self._follow_up(sample)
         routes = {"question_unsupported": ["decline"], "needs_click": ["need_click"]}.get(sample.intent, list(sample.routes))
-        return self._dialogue(sample, routes, self._mentioned(sample, 1), [])
+        refused = routes in (["decline"], ["need_click"])        # such a plan holds no object
+        return self._dialogue(sample, routes, [] if refused else self._mentioned(sample, 1), [])
 
     def clicked(self, key: str | None, named: bool) -> Dialogue:
         """A question with a click on `key` (None: something without a name)."""
