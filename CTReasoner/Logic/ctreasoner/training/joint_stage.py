@@ -29,13 +29,13 @@ from ctreasoner.training.vision_stage import CodeTable, batch, step_loss
 
 @dataclass
 class JointStage:
-    """Settings of stage 3; seconds are wall-clock time of the training, the cache of scenes comes before."""
+    """Settings of stage 3; seconds are wall-clock time of the training."""
     data: str = "runs/data"
     vision: str = "runs/vision/vision.pt"
     language: str = "runs/language/language.pt"
     processor: str = "runs/language/processor"
     out: str = "runs/joint"
-    scenes: int = 240
+    scenes: str = "runs/language/scenes.pt"     # the cache of stage 2; made here where it is missing
     seconds: float = 1500.0
     rate: float = 5e-4
     warm_up: int = 60
@@ -110,7 +110,7 @@ def run(settings: JointStage) -> Path:
     config.text_config.vocab_size = len(processor.tokenizer)
     model = nn.ModuleDict({"vision": VisionModel(), "language": Language(config), "codes": CodeTable()})
     _warm_start(model, settings)
-    scenes = make_scenes(settings, model["vision"])
+    scenes = make_scenes(settings.data, model["vision"], 200, settings.seed, Path(settings.scenes))
     model["vision"].to(memory_format=torch.channels_last_3d)
     optimiser = torch.optim.AdamW(common.parameter_groups(model, settings.rate, settings.decay), betas=(0.9, 0.98))
     average, clock, step = common.Average(model), common.Clock(settings.seconds), 0

@@ -20,7 +20,7 @@ from ctreasoner.model.vision import VisionModel
 from ctreasoner.training import common, prompts
 from ctreasoner.training.dialogues import NAMES, Composer, Dialogue
 from ctreasoner.training.sampling import CODES, Sampler
-from ctreasoner.training.scenes import Scene, SceneMaker, Seen
+from ctreasoner.training.scenes import Scene, SceneMaker, Seen, read_scenes, write_scenes
 from ctreasoner.training.views import training_cases
 from ctreasoner.training.vision_stage import IDENTITY, CodeTable
 
@@ -33,7 +33,7 @@ class LanguageStage:
     data: str = "runs/data"
     vision: str = "runs/vision/vision.pt"
     out: str = "runs/language"
-    scenes: int = 320
+    scenes: int = 200
     seconds: float = 600.0
     rate: float = 2e-3
     warm_up: int = 60
@@ -232,17 +232,19 @@ def load_vision(path: str) -> tuple[VisionModel, Tensor]:
     return both["vision"].eval(), both["codes"].identities().detach()
 
 
-def make_scenes(settings: LanguageStage, vision: VisionModel) -> list[Scene]:
-    """A cache of scenes of the training patients: four fifths thorax."""
-    cases = training_cases(settings.data)
-    sampler = Sampler(cases, settings.seed)
-    known = json.loads((Path(settings.data) / "categories.json").read_text())
+def make_scenes(data: str, vision: VisionModel, count: int, seed: int, path: Path) -> list[Scene]:
+    """A cache of scenes of the training patients, three fifths thorax; read from `path` where they lie there already."""
+    if path.is_file():
+        return read_scenes(path)
+    sampler = Sampler(training_cases(data), seed)
+    known = json.loads((Path(data) / "categories.json").read_text())
     maker, out = SceneMaker(vision, sampler, known), []
-    for n in range(settings.scenes):
+    for n in range(count):
         pool = sampler.neck if n % 5 < 2 else sampler.thorax
         out.append(maker.make(pool[int(sampler.rng.integers(len(pool)))]))
         if n % 40 == 0:
             print(json.dumps({"scenes": n}), flush=True)
+    write_scenes(out, path)
     return out
 
 
@@ -255,7 +257,7 @@ def run(settings: LanguageStage) -> Path:
     processor = make_processor(settings.seed)
     processor.save_pretrained(out / "processor")
     vision, identities = load_vision(settings.vision)
-    cache = make_scenes(settings, vision)
+    cache = make_scenes(settings.data, vision, settings.scenes, settings.seed, out / "scenes.pt")
     config = CTReasonerConfig(objects=list(OBJECTS))
     config.text_config.vocab_size = len(processor.tokenizer)
     language = Language(config)

@@ -4,7 +4,8 @@ A scene is computed once by the frozen vision model (stage 2 trains on a cache o
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -35,6 +36,16 @@ class Scene:
     places: Tensor                     # [64, 4]
     objects: dict[str, Seen]
     things: tuple[Tensor, Tensor]      # features and places of points on nothing that has a name
+
+
+def write_scenes(scenes: list[Scene], path: Path) -> None:
+    torch.save([asdict(scene) for scene in scenes], path)
+
+
+def read_scenes(path: Path) -> list[Scene]:
+    """Scenes that `write_scenes` wrote; tensors, text and numbers only."""
+    stored = torch.load(path, weights_only=True)
+    return [Scene(s["whole"], s["places"], {k: Seen(**o) for k, o in s["objects"].items()}, tuple(s["things"])) for s in stored]
 
 
 def places_of(pose: Pose, per_axis: int, origin: np.ndarray) -> Tensor:

@@ -58,11 +58,11 @@ class Prepared:
 def read_prepared(folder: Path | str, source: str | None = None, splits: tuple[str, ...] | None = None) -> list[Prepared]:
     """All prepared cases of a folder, filtered by source and split."""
     out = []
-    for path in sorted(Path(folder).glob("*.json")):
-        line = json.loads(path.read_text())
+    for path in sorted(Path(folder).glob("*.npz")):
+        line = json.loads(path.with_suffix(".json").read_text())
         if (source and line["source"] != source) or (splits and line["split"] not in splits):
             continue
-        with np.load(path.with_suffix(".npz")) as stored:
+        with np.load(path) as stored:
             hu, labels = stored["hu"], stored["labels"]
         case = Prepared(line["id"], line["source"], line["split"], line["patient"], torch.from_numpy(hu),
                         torch.from_numpy(labels), np.array(line["spacing_mm"], float), tuple(line["covered"]),

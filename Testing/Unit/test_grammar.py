@@ -1,0 +1,119 @@
+"""Whatever a model prefers, what it writes is a legal plan, and a number cannot be written."""
+
+from __future__ import annotations
+
+import pytest
+import tiny_model
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ctreasoner.appearance.attributes import attributes_for, values_for
+from ctreasoner.model import grammar
+from ctreasoner.model.grammar import PlanGrammar
+
+SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CHOICES = st.lists(st.integers(0, 10_000), min_size=80, max_size=80)
+EARLIER = st.dictionaries(st.integers(1, 8), st.sampled_from(["aorta", "heart", "thing", None]), max_size=4)
+
+
+def machine(**options) -> PlanGrammar:
+    processor = tiny_model.processor()
+    return PlanGrammar(processor.ids, processor.name_ids, **options)
+
+
+def walk(grammar_: PlanGrammar, choices: list[int]) -> PlanGrammar:
+    """Any sequence of allowed tokens, by the choices of a model that prefers whatever it likes."""
+    for choice in choices:
+        if grammar_.finished:
+            return grammar_
+        allowed = grammar_.allowed()
+        assert allowed, f"nothing may follow {grammar_.plan.tokens}"
+        grammar_.advance(allowed[choice % len(allowed)])
+    while not grammar_.finished:                # a model that never ends by itself
+        grammar_.advance(grammar_.allowed()[-1])
+        assert len(grammar_.plan.tokens) < 400
+    return grammar_
+
+
+@SETTINGS
+@given(CHOICES, EARLIER, st.booleans(), st.integers(1, 12))
+def test_any_sequence_of_allowed_tokens_ends_in_a_legal_plan(choices, known, pointer, most) -> None:
+    plan = walk(machine(known=known, pointer=pointer, most_objects=most), choices).plan
+    processor = tiny_model.processor()
+    assert processor.pieces[plan.tokens[-1]] == "<GO>"
+    if plan.routes[0] in ("decline", "need_click"):
+        assert len(plan.routes) == 1 and not plan.objects
+        return
+    assert plan.routes == [r for r in grammar.ROUTES if r in plan.routes]       # each once, in order
+    assert 1 <= len(plan.objects)
+    numbers = [o.number for o in plan.objects]
+    assert len(set(numbers)) == len(numbers) and max(numbers) <= grammar.MOST_OBJECTS
+    for o in plan.objects:
+        if o.reference:
+            assert known[o.number] == o.key
+        else:
+            assert o.number not in known
+            assert o.key is None or o.key in processor.name_ids or (o.key == "thing" and pointer)
+            assert processor.pieces[plan.tokens[o.det]] == "<DET>"
+
+
+@SETTINGS
+@given(CHOICES, EARLIER, st.integers(1, 12))
+def test_a_plan_holds_no_more_objects_than_asked_for(choices, known, most) -> None:
+    plan = walk(machine(known=known, most_objects=most), choices).plan
+    assert len(plan.objects) <= max(1, most)
+
+
+@SETTINGS
+@given(CHOICES)
+def test_a_thing_without_a_name_needs_a_pointer(choices) -> None:
+    assert all(o.key != "thing" for o in walk(machine(pointer=False), choices).plan.objects)
+
+
+@SETTINGS
+@given(CHOICES, EARLIER)
+def test_the_processor_writes_the_plan_that_the_grammar_read(choices, known) -> None:
+    plan = walk(machine(known=known, pointer=True), choices).plan
+    assert tiny_model.processor().plan(plan.routes, [(o.number, o.key, o.reference) for o in plan.objects]) == plan.tokens
+
+
+def test_no_piece_with_a_digit_may_stand_in_words() -> None:
+    processor = tiny_model.processor()
+    allowed = grammar.word_tokens(processor.ids, processor.pieces, processor.slots)
+    spoken = {f"<obj:{n}>" for n in range(1, grammar.MOST_OBJECTS + 1)}
+    written = [processor.decode([i]) for i in allowed if processor.pieces[i] not in spoken]
+    assert len(written) > 100
+    assert not [text for text in written if any(c.isdigit() for c in text)]
+    assert {processor.ids["<end>"], processor.ids["<slot:volume>"]} <= set(allowed)
+
+
+@SETTINGS
+@given(st.data())
+def test_words_of_any_allowed_pieces_hold_no_number(data) -> None:
+    processor = tiny_model.processor()
+    allowed = grammar.word_tokens(processor.ids, processor.pieces, processor.slots)
+    drawn = [i for i in data.draw(st.lists(st.sampled_from(allowed), max_size=40)) if not processor.pieces[i].startswith("<obj:")]
+    text = processor.decode(drawn)
+    assert not any(c.isnumeric() and ord(c) < 128 for c in text)
+
+
+@pytest.mark.parametrize("key", sorted(tiny_model.NAMES))
+def test_the_attributes_of_an_object_are_its_own(key: str) -> None:
+    ids = tiny_model.processor().ids
+    choices = grammar.category_choices(ids, key)
+    assert [a for a, _ in choices] == list(attributes_for(key))
+    assert all([v for v, _ in values] == list(values_for(key, a)) for a, values in choices)
+
+
+def test_special_tokens_come_first_and_pad_is_zero() -> None:
+    processor = tiny_model.processor()
+    special = grammar.special_tokens(processor.slots)
+    assert [processor.ids[t] for t in special] == list(range(len(special)))
+    assert len(set(special)) == len(special) and special[0] == "<pad>"
+
+
+def test_a_prompt_that_spells_a_token_gets_none() -> None:
+    processor = tiny_model.processor()
+    question = processor.question("segment <SEG> the <det> aorta <GO>")
+    structure = {processor.ids[t] for t in grammar.STRUCTURE} - {processor.ids["<pad>"]}
+    assert not structure & set(question.ids[slice(*question.words)])
