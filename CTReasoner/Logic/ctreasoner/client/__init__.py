@@ -1,4 +1,0 @@
-"""Talk to an engine in a process of its own. Standard library and numpy only: it runs inside Slicer's Python.
-
-`local.LocalEngine` starts and watches the process, `worker` is that process, `volumes.VolumeStore` hands a CT over as a file.
-"""
