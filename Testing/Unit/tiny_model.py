@@ -38,7 +38,10 @@ def model(text_config: PretrainedConfig | None = None, seed: int = 0, **config) 
     """Random weights; any causal language model of transformers by its configuration."""
     torch.manual_seed(seed)
     text_config = text_config or llama(len(processor().tokenizer))
-    return CTReasonerForConditionalGeneration(CTReasonerConfig(vision=NARROW, text_config=text_config, objects=list(OBJECTS), **config)).eval()
+    built = CTReasonerForConditionalGeneration(CTReasonerConfig(vision=NARROW, text_config=text_config, objects=list(OBJECTS), **config))
+    with torch.no_grad():
+        built.vision.kernels.bias[-8:] += 2.0       # half of every view becomes mask, so that there is one
+    return built.eval()
 
 
 def save(folder: Path, text_config: PretrainedConfig | None = None, **config) -> Path:

@@ -66,9 +66,7 @@ def swap_verdict(cases: list[dict]) -> tuple[str, bool]:
 def random_cases(ground: Ground) -> list[dict]:
     """Codes that belong to nothing, in view 0: Gaussian with the real codes' mean and SD, rotated and permuted real ones."""
     engine, count = ground.engine, ground.some(12, max(4, -(-64 // ground.scans)))
-    real = torch.stack([probe.code_of(engine, s) for c in ground.carried.values() for s in c.states.values()])
-    if len(real) < 3:
-        return []
+    real = torch.stack([*_named_codes(ground), *(probe.code_of(engine, c.state) for c in ground.carried.values())])
     masks = (probe.draw(engine, ground.whole, torch.stack([probe.code_of(engine, c.states["DET", 0])
                                                            for c in ground.carried.values()])) > 0).numpy()
     out, ml = [], float(np.prod(ground.whole.view.spacing_mm)) / 1000.0
@@ -80,6 +78,16 @@ def random_cases(ground: Ground) -> list[dict]:
             closest = max((array_dice(mask, m) for m in masks if m.any()), default=0.0)
             out.append({"kind": kind, "rejected": rejected, "dice": closest, "ml": float(mask.sum()) * ml})
     return out
+
+
+def _named_codes(ground: Ground) -> list[Tensor]:
+    """The code at <DET> of every object that has a name."""
+    speaker, codes = ground.engine.speaker, []
+    for key in speaker.processor.name_ids:
+        with probe.given_plan(["segment"], [key]):
+            thought = speaker.think(speaker.processor.question(ground_text(ground.word(key))), ground.whole, [], {}, 1)
+        codes.append(thought.codes[1])
+    return codes
 
 
 def _false_codes(real: Tensor, count: int, generator: torch.Generator) -> dict[str, Tensor]:

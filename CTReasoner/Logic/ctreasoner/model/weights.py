@@ -102,14 +102,23 @@ def load_language(folder: Path) -> tuple[Language, CTReasonerProcessor, CTReason
         config = CTReasonerConfig.from_pretrained(folder, local_files_only=True)
         processor = CTReasonerProcessor.from_pretrained(folder, local_files_only=True)
         language = Language(config)
-        state = half(folder, "language.")
-        missing, unexpected = language.load_state_dict(state, strict=False)
+        missing, unexpected = language.load_state_dict(half(folder, "language."), strict=False)
         language.model.tie_weights()
-        if unexpected or set(missing) - {"model.lm_head.weight"}:
-            raise RuntimeError("weights do not fit")
+        if unexpected or set(missing) - ({"model.lm_head.weight"} if config.tie_word_embeddings else set()):
+            language = _renamed(folder)
     except ModelError:
         raise
     except Exception as error:  # transformers and tokenizers raise many kinds for a damaged file
         raise ModelError("The language half of the model cannot be loaded: it is damaged or of another version.",
                          code="CTR-MODEL-003") from error
     return language.eval().requires_grad_(False), processor, config
+
+
+def _renamed(folder: Path) -> Language:
+    """The language half of an architecture whose stored names differ from its own (transformers knows how)."""
+    from ctreasoner.model.language import CTReasonerForConditionalGeneration
+
+    model, found = CTReasonerForConditionalGeneration.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+    if any(found[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")):
+        raise RuntimeError("weights do not fit")
+    return model.language.float()
