@@ -18,6 +18,7 @@ import pytest  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"
+WEIGHTS = Path(os.environ.get("CTREASONER_TEST_MODEL", ROOT / "CTReasoner" / "Resources" / "Models" / "compact"))
 _deselected: dict[str, int] = {}
 
 # marker -> (is it there?, what a person reads when it is not)
@@ -25,6 +26,14 @@ NEEDS = {
     "shared": (
         lambda: (SHARED / "known" / "index.jsonl").is_file(),
         "they need the research data in ../shared/data, which lies beside some checkouts and may not be published",
+    ),
+    "weights": (
+        lambda: (WEIGHTS / "config.json").is_file(),
+        "they need the shipped weights, which do not lie in CTReasoner/Resources/Models/compact yet",
+    ),
+    "demo_ct": (
+        lambda: _demo_ct_is_there(),
+        "they need the demo's CT, which is neither cached nor to be fetched from a package index now",
     ),
     "dciodvfy": (
         lambda: shutil.which("dciodvfy") is not None,
@@ -35,7 +44,8 @@ NEEDS = {
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Take out the tests whose marker names something that is not on this machine. The only such rule."""
-    lacking = {marker for marker, (is_there, _) in NEEDS.items() if not is_there()}
+    asked = {marker for marker in NEEDS if any(item.get_closest_marker(marker) for item in items)}
+    lacking = {marker for marker in asked if not NEEDS[marker][0]()}
     keep, out = [], []
     for item in items:
         reason = next((marker for marker in sorted(lacking) if item.get_closest_marker(marker)), None)
@@ -45,6 +55,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = keep
+
+
+def _demo_ct_is_there() -> bool:
+    """Fetch the demo's CT and its labels where they are not cached."""
+    from ctreasoner.demo import demo_ct, demo_labels
+    from ctreasoner.errors import NetworkError
+
+    try:
+        return demo_ct().is_file() and demo_labels().is_file()
+    except NetworkError:
+        return False
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import tiny_model
 import torch
-from transformers import GPTNeoXConfig, LlamaConfig, Qwen2Config
-
 from ctreasoner.engine import Engine
 from ctreasoner.errors import ModelError, UsageError
 from ctreasoner.evaluation import probe, proofs
@@ -19,6 +17,7 @@ from ctreasoner.model import prompting, weights
 from ctreasoner.model.language import CTReasonerForConditionalGeneration, pooled_tokens, region_features
 from ctreasoner.model.processor import CTReasonerProcessor
 from ctreasoner.model.vision import VisionConfig, VisionModel, face_positions
+from transformers import GPTNeoXConfig, LlamaConfig, Qwen2Config
 
 SHAPE = (32, 48, 16)
 

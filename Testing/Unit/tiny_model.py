@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import LlamaConfig, PretrainedConfig
-
 from ctreasoner.appearance.wording import SLOTS
 from ctreasoner.dataset.prepare import OBJECTS
 from ctreasoner.geometry import Volume
@@ -16,6 +14,7 @@ from ctreasoner.model.config import CTReasonerConfig
 from ctreasoner.model.language import CTReasonerForConditionalGeneration
 from ctreasoner.model.processor import CTReasonerProcessor, train_tokenizer
 from ctreasoner.training.dialogues import NAMES
+from transformers import LlamaConfig, PretrainedConfig
 
 NARROW = {"widths": (8, 16, 16, 24), "blocks": (1, 1, 1, 1), "decoder": (24, 32, 32, 32), "code": 128}
 TEXTS = ["segment the aorta", "where is the heart?", "how large is it?", "describe the left parotid gland and the mandible",
@@ -38,7 +37,8 @@ def model(text_config: PretrainedConfig | None = None, seed: int = 0, **config) 
     """Random weights; any causal language model of transformers by its configuration."""
     torch.manual_seed(seed)
     text_config = text_config or llama(len(processor().tokenizer))
-    built = CTReasonerForConditionalGeneration(CTReasonerConfig(vision=NARROW, text_config=text_config, objects=list(OBJECTS), **config))
+    settings = CTReasonerConfig(vision=NARROW, text_config=text_config, objects=list(OBJECTS), **config)
+    built = CTReasonerForConditionalGeneration(settings)
     with torch.no_grad():
         built.vision.kernels.bias[-8:] += 2.0       # half of every view becomes mask, so that there is one
     return built.eval()

@@ -11,7 +11,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,11 +49,15 @@ def main(argv: list[str]) -> int:
     amount = QUICK if options.quick else FULL
     limit = options.limit if options.limit is not None else amount.patients
     result = _earlier(options.out, engine.model)
-    result["about"] = _about(engine, argv, "at most " + f"{limit} patients a source" if limit is not None else "")
+    short = [f"at most {limit} patients a source"] if limit is not None else []
+    short += ["plans given, everything present"] if options.given_plans else []
+    result["about"] = _about(engine, argv, ", ".join(short))
     if options.calibrate:
         result["calibration"] = _calibrate(engine, options, limit)
     elif options.proofs:
         result["proofs"] = _proofs(engine, options, limit, options.quick)
+    elif options.given_plans:
+        result["segmentation"] = _segmentation(engine, options, limit)
     else:
         result |= _answers(engine, options, amount, limit)
     write(result, options.out)
@@ -70,7 +74,7 @@ def write(result: dict, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_json(result, out / "evaluation.json")
     (out / "evaluation.md").write_text(page.markdown(result), encoding="utf-8")
-    if result.get("segmentation"):
+    if result.get("segmentation") and "given" not in result["about"]["limited"]:
         write_json(segmentation.quality(result["segmentation"]["lines"], result["about"]["model"]["hash"]), out / "quality.json")
 
 
@@ -99,6 +103,15 @@ def _answers(engine: Engine, options: argparse.Namespace, amount: Amount, limit:
             "understanding": understanding.summarise(routes, unanswerable, wordings, orders),
             "cases": {"outside": outside, "nouns": nouns, "unanswerable": unanswerable, "wordings": wordings, "orders": orders,
                       "wrong_plans": routes["wrong"]}}
+
+
+def _segmentation(engine: Engine, options: argparse.Namespace, limit: int | None) -> dict:
+    """Masks and boxes alone, with the plans given."""
+    from ctreasoner.evaluation import scans, segmentation
+
+    rows = segmentation.measure(engine, _patients(options, limit), _say, given=True)
+    rows += segmentation.measure(engine, [scans.demo(_say)], _say, given=True)
+    return {"lines": segmentation.summarise(rows), "by_hu_class": segmentation.by_hu_class(rows), "rows": rows}
 
 
 def _patients(options: argparse.Namespace, limit: int | None) -> Iterator[Scan]:
@@ -163,6 +176,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--proofs", action="store_true", help="the proofs instead of the answers")
+    what.add_argument("--given-plans", action="store_true", help="masks and boxes alone, as if every question were understood")
     what.add_argument("--calibrate", action="store_true", help="fit existence on patients set aside; writes calibration.json")
     return parser
 

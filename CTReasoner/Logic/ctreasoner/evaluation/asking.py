@@ -21,7 +21,7 @@ _CONVERSATIONS = itertools.count(1)
 
 @dataclass
 class Found:
-    """What an answer said about one object. `head_box` [3, 2] is the last box of the heads, RAS mm; the mask lies on the CT's grid."""
+    """What an answer said about one object: the last box of the heads [3, 2] in RAS mm, and the mask on the CT's grid."""
     id: str
     key: str
     asked: str = ""

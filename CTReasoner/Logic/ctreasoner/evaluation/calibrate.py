@@ -70,7 +70,8 @@ def fit(rows: list[dict], recall: float = RECALL) -> dict:
     lowest = np.sort(p[present])[int(np.floor((1 - recall) * present.sum()))] if present.any() else HIGHEST
     threshold = float(min(HIGHEST, lowest * 0.999))
     raw = logits.softmax(-1)[:, 0].numpy()
-    return {"temperature": round(scale, 4), "threshold": round(threshold, 4), "n_present": int(present.sum()), "n_outside": int((~present).sum()),
+    return {"temperature": round(scale, 4), "threshold": round(threshold, 4),
+            "n_present": int(present.sum()), "n_outside": int((~present).sum()),
             "recall": float((p[present] >= threshold).mean()) if present.any() else None,
             "false_present": float((p[~present] >= threshold).mean()) if (~present).any() else None,
             "ece_before": expected_error(raw, present), "ece_after": expected_error(p, present)}

@@ -82,7 +82,8 @@ def summarise(segmented: list[dict], outside: list[dict], nouns: list[dict]) -> 
            "nouns_taken_for_something": share(sum(bool(r["taken_for"]) for r in nouns), len(nouns)),
            "nouns_pointed_right": share(sum(bool(r["pointed_right"]) for r in nouns if r["pointed_right"] is not None),
                                         sum(r["pointed_right"] is not None for r in nouns)),
-           "false_masks": share(sum(r["mask_voxels"] > 0 for r in outside) + sum(r["masks"] > 0 for r in nouns), len(outside) + len(nouns))}
+           "false_masks": share(sum(r["mask_voxels"] > 0 for r in outside) + sum(r["masks"] > 0 for r in nouns),
+                                len(outside) + len(nouns))}
     for how in ("other region", "cropped"):
         mine = [r for r in outside if r["how"] == how]
         out[f"outside_said, {how}"] = share(sum(r["state"] == "outside" for r in mine), len(mine))

@@ -23,14 +23,14 @@ RATES = {  # key of the existence or understanding section -> (what a person rea
 
 
 def segmentation_rows(lines: list[dict]) -> Rows:
-    out = [("scans", "object", "n", "Dice", "95 %", "worst", "floor", "box IoU, head", "box IoU, mask", "found")]
+    out: Rows = [("scans", "object", "n", "Dice", "95 %", "worst", "floor", "box IoU, head", "box IoU, mask", "found")]
     for line in lines:
         d = line["dice"]
         floor = "" if line["floor"] is None else f"{line['floor']:.2f} {'reached' if d['mean'] >= line['floor'] else 'missed'}"
         spread = "" if d["patients"] < 2 else f"{d['low']:.3f} to {d['high']:.3f}"
-        out.append((SOURCES[line["source"]], line["object"] + (" (rule)" if line["rule_made"] and "all" not in line["object"] else ""),
-                    str(d["n"]), f"{d['mean']:.3f}", spread, f"{d['worst']:.2f}", floor, f"{line['box_iou_head']:.2f}",
-                    f"{line['box_iou_mask']:.2f}", f"{line['found']} of {d['n']}"))
+        name = line["object"] + (" (rule)" if line["rule_made"] else "")
+        out.append((SOURCES[line["source"]], name, str(d["n"]), f"{d['mean']:.3f}", spread, f"{d['worst']:.2f}", floor,
+                    f"{line['box_iou_head']:.2f}", f"{line['box_iou_mask']:.2f}", f"{line['found']} of {d['n']}"))
     return out
 
 
@@ -47,8 +47,10 @@ def rate_rows(*sections: dict) -> Rows:
             out.append((words, _rate(values[key]), _spread(values[key]), hoped))
     routing = values.get("routing")
     if routing:
-        out += [(f"held-out wordings, {name}: routes right", _rate(v), _spread(v), ">= 97 %") for name, v in routing["routes"].items()]
-        for key, words in (("objects", "held-out wordings: objects right"), ("pointed_known", "asked words pointed at, known objects"),
+        out += [(f"held-out wordings, {name}: routes right", _rate(v), _spread(v), ">= 97 %")
+                for name, v in routing["routes"].items()]
+        for key, words in (("objects", "held-out wordings: objects right"),
+                           ("pointed_known", "asked words pointed at, known objects"),
                            ("pointed_unknown", "asked words pointed at, unknown ones")):
             out.append((words, _rate(routing[key]), _spread(routing[key]), ""))
     return out
@@ -73,17 +75,16 @@ def tables(result: dict) -> list[tuple[str, Rows]]:
         out.append(("Proofs that the hidden state draws the mask", proof_rows(result["proofs"])))
     if result.get("calibration"):
         c = result["calibration"]
-        out.append(("Calibration of existence", [("temperature", "threshold", "present", "outside", "recall", "false present", "ECE before", "after"),
-                                                 tuple(f"{c[k]:.3g}" for k in ("temperature", "threshold", "n_present", "n_outside", "recall",
-                                                                               "false_present", "ece_before", "ece_after"))]))
+        names = ("temperature", "threshold", "n_present", "n_outside", "recall", "false_present", "ece_before", "ece_after")
+        out.append(("Calibration of existence", [tuple(n.replace("_", " ") for n in names), tuple(f"{c[n]:.3g}" for n in names)]))
     return out
 
 
 def markdown(result: dict) -> str:
     about = result["about"]
     lines = [f"# Evaluation of {about['model']['name']} ({about['model']['hash']})", "",
-             f"CTReasoner {about['ctreasoner']}, {about['date']}. Command: `{about['command']}`. Patients are those of the validation "
-             "split; intervals are bootstrapped over patients (1000 drawings, seed 7), those of rates are Wilson's. "
+             f"CTReasoner {about['ctreasoner']}, {about['date']}. Command: `{about['command']}`. Patients are those of the "
+             "validation split; intervals are bootstrapped over patients (1000 drawings, seed 7), those of rates are Wilson's. "
              "Research data with 8-bit thorax scans at about 2 mm and neck scans at 4 mm: no figure here is a clinical one.", ""]
     if about.get("limited"):
         lines += [f"**A short form: {about['limited']}.** The figures of a release come from the full form.", ""]

@@ -157,6 +157,13 @@ def certain(engine: Engine) -> Iterator[None]:
         engine.calibration = calibration
 
 
+@contextmanager
+def told(engine: Engine, key: str) -> Iterator[None]:
+    """As if the question were understood as "segment this object", and the object were there."""
+    with given_plan(["segment"], [key]), certain(engine):
+        yield
+
+
 @torch.inference_mode()
 def draw(engine: Engine, sight: Sight, code: Tensor) -> Tensor:
     """Mask logits [k, x, y, z] of codes [k, 128] in one view."""
@@ -188,9 +195,8 @@ def looked(engine: Engine, carried: Carried, sight: Sight, whole: Sight) -> Tens
 
 
 @torch.inference_mode()
-def uncached(engine: Engine, carried: Carried, whole: Sight, blocked: Callable[[list[str]], list[int]] = lambda pieces: []) -> Tensor:
-    """The code at <SEG> from one pass over the whole sequence; no later token attends to the positions that
-    `blocked(pieces)` names."""
+def uncached(engine: Engine, carried: Carried, whole: Sight, blocked: Sequence[int] = ()) -> Tensor:
+    """The code at <SEG> from one pass over the whole sequence; no token attends to the `blocked` positions."""
     speaker, known, question = engine.speaker, carried.known, carried.question
     t, language = speaker.t, speaker.language
     before = [*carried.thought.tokens, *speaker.processor.block(known.number, known.key, "present"), t["<BOX>"], t["<LOOK>"]]
@@ -199,7 +205,7 @@ def uncached(engine: Engine, carried: Carried, whole: Sight, blocked: Callable[[
     embeds[0, 1:1 + speaker.whole_tokens ** 3] = speaker._visual(whole, speaker.whole_tokens, whole)[0]
     embeds[0, len(before):len(ids) - 2] = speaker._visual(carried.sight, speaker.look_tokens, whole)[0]
     mask = torch.ones(1, len(ids), dtype=torch.long)
-    mask[0, blocked([speaker.processor.pieces[i] for i in ids])] = 0
+    mask[0, list(blocked)] = 0
     _, states, _ = language(embeds, mask)
     assert question.ids == ids[:len(question.ids)]
     return language.code(states[0, -1])

@@ -19,8 +19,8 @@ from ctreasoner.events import Mask
 from ctreasoner.model.language import CTReasonerForConditionalGeneration
 
 
-def run(engine: Engine, scans: Iterable[Scan], count: int, say: Callable[[str], None] = lambda _: None, *, small: bool = False,
-        keys: Iterable[str] = OBJECTS, only: Iterable[str] | None = None) -> list[dict]:
+def run(engine: Engine, scans: Iterable[Scan], count: int, say: Callable[[str], None] = lambda _: None, *,
+        small: bool = False, keys: Iterable[str] = OBJECTS, only: Iterable[str] | None = None) -> list[dict]:
     """The rows of all proofs that stand on scans (`count` of them), one scan after the other; `only` names some by number."""
     proofs = [p for p in PROOFS if only is None or p.name.split()[0] in only]
     cases: dict[str, list[dict]] = {p.name: [] for p in proofs}
@@ -37,13 +37,14 @@ def run(engine: Engine, scans: Iterable[Scan], count: int, say: Callable[[str], 
 
 def row(proof: Proof, cases: list[dict]) -> dict:
     figure, passed = proof.verdict(cases) if cases else ("no case: nothing was segmented", False)
-    return {"proof": proof.name, "n": len(cases), "condition": proof.condition, "figure": figure, "passed": bool(passed), "cases": cases}
+    return {"proof": proof.name, "n": len(cases), "condition": proof.condition, "figure": figure, "passed": bool(passed),
+            "cases": cases}
 
 
 # 12 ---------------------------------------------------------------------------------------------------------
 
-GRADIENT = ("d mask / d (first language layer, name embedding) is not zero, and exactly zero with the code detached; view 0's features "
-            "get gradient of the last look's mask through the code alone")
+GRADIENT = ("d mask / d (first language layer, name embedding) is not zero, and exactly zero with the code detached; view 0's "
+            "features get gradient of the last look's mask through the code alone")
 
 
 def gradient_row(model: CTReasonerForConditionalGeneration, name_ids: tuple[int, ...], seed: int = 5) -> dict:
@@ -51,7 +52,8 @@ def gradient_row(model: CTReasonerForConditionalGeneration, name_ids: tuple[int,
     free, cut = _gradients(model, name_ids, seed, detached=False), _gradients(model, name_ids, seed, detached=True)
     names = ("first language layer", "name embedding", "view 0")
     figure = "; ".join(f"{n} {a:.2g}, detached {b:.2g}" for n, a, b in zip(names, free, cut, strict=True))
-    return {"proof": "12 gradient", "n": 1, "condition": GRADIENT, "figure": figure, "passed": min(free) > 0 and max(cut) == 0, "cases": []}
+    return {"proof": "12 gradient", "n": 1, "condition": GRADIENT, "figure": figure, "cases": [],
+            "passed": min(free) > 0 and max(cut) == 0}
 
 
 def _gradients(model, name_ids, seed: int, detached: bool) -> list[float]:
@@ -120,5 +122,5 @@ def planning_row(by_route: dict[str, dict]) -> dict:
 
 
 PROOFS = (*proofs_codes.PROOFS, *proofs_looks.PROOFS,
-          Proof("13 routing, heads", "detect alone: 0 runs of the pixel decoder, 0 masks; follow-up: 0 runs of any head; the route token "
-                "exchanged gives the other kind of output", route_cases, route_verdict))
+          Proof("13 routing, heads", "detect alone: 0 runs of the pixel decoder, 0 masks; follow-up: 0 runs of any head; the route "
+                "token exchanged gives the other kind of output", route_cases, route_verdict))

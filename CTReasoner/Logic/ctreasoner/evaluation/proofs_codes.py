@@ -109,7 +109,8 @@ def _false_codes(real: Tensor, count: int, generator: torch.Generator) -> dict[s
 def random_verdict(cases: list[dict]) -> tuple[str, bool]:
     rejected, apart = part_of(c["rejected"] for c in cases), part_of(c["dice"] < 0.1 for c in cases)
     ml = median([c["ml"] for c in cases])
-    kinds = ", ".join(f"{k} {part_of(c['rejected'] for c in cases if c['kind'] == k):.0%}" for k in ("gaussian", "rotated", "permuted"))
+    kinds = ", ".join(f"{k} {part_of(c['rejected'] for c in cases if c['kind'] == k):.0%}"
+                      for k in ("gaussian", "rotated", "permuted"))
     return (f"not accepted {rejected:.0%} ({kinds}); Dice < 0.1 with every object in {apart:.0%}; median {ml:.2f} ml",
             bool(cases) and rejected >= 0.9 and apart >= 0.95 and ml < 1.0)
 
@@ -157,7 +158,7 @@ def blind_cases(ground: Ground) -> list[dict]:
         control = [words[n] for n in order[:len(spans)]]
         row = {"object": key, "agree": array_dice(own.numpy(), cached.numpy())}
         for name, positions in (("blocked", spans), ("control", control)):
-            code = probe.uncached(engine, carried, ground.whole, lambda pieces, positions=positions: positions)
+            code = probe.uncached(engine, carried, ground.whole, positions)
             row[name] = array_dice((probe.draw(engine, carried.sight, code[None])[0] > 0).numpy(), own.numpy())
         out.append(row)
     return out
@@ -183,10 +184,12 @@ def blind_verdict(cases: list[dict]) -> tuple[str, bool]:
 
 
 PROOFS = (
-    Proof("1 swap", "Dice with the other's mask: median >= 0.90, >= 0.80 in 95 %; with its own <= 0.15 in 95 %", swap_cases, swap_verdict),
-    Proof("2 random vector", "not accepted in >= 90 %; Dice < 0.1 with every object's mask in >= 95 %; median < 1 ml", random_cases,
-          random_verdict),
-    Proof("5 continuity", "0.1 |h|: logits move by > 1e-3, median Dice >= 0.95; 0.3 |h|: >= 0.80; 3 |h|: <= 0.3", noise_cases,
-          noise_verdict),
-    Proof("6 knock-out", "name hidden: Dice <= 0.3 in >= 80 %; as many other words hidden: >= 0.95 in >= 90 %", blind_cases, blind_verdict),
+    Proof("1 swap", "Dice with the other's mask: median >= 0.90, >= 0.80 in 95 %; with its own <= 0.15 in 95 %",
+          swap_cases, swap_verdict),
+    Proof("2 random vector", "not accepted in >= 90 %; Dice < 0.1 with every object's mask in >= 95 %; median < 1 ml",
+          random_cases, random_verdict),
+    Proof("5 continuity", "0.1 |h|: logits move by > 1e-3, median Dice >= 0.95; 0.3 |h|: >= 0.80; 3 |h|: <= 0.3",
+          noise_cases, noise_verdict),
+    Proof("6 knock-out", "name hidden: Dice <= 0.3 in >= 80 %; as many other words hidden: >= 0.95 in >= 90 %",
+          blind_cases, blind_verdict),
 )

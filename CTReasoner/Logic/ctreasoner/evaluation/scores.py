@@ -108,7 +108,8 @@ def summary(rows: Iterable[Mapping], value: str, patient: str = "patient") -> di
     if not flat:
         return {"n": 0, "patients": 0, "mean": None, "worst": None, "low": None, "high": None}
     low, high = interval(grouped)
-    return {"n": len(flat), "patients": len(grouped), "mean": float(np.mean(flat)), "worst": float(min(flat)), "low": low, "high": high}
+    return {"n": len(flat), "patients": len(grouped), "mean": float(np.mean(flat)), "worst": float(min(flat)),
+            "low": low, "high": high}
 
 
 def share(hits: int, n: int) -> dict:

@@ -7,25 +7,30 @@ cut, between its first and last slice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 
 from ctreasoner.engine import Engine
+from ctreasoner.evaluation import probe
 from ctreasoner.evaluation.asking import Found, ask, final_mask, in_voxels
 from ctreasoner.evaluation.scans import Scan
 from ctreasoner.evaluation.scores import box_iou, dice, summary
 
 SOURCES = {"segthor": "thorax", "openkbp": "head and neck", "demo": "the demo's CT"}
+ALL = "all drawn objects"
 # Dice that the first weights must reach on the thorax patients, and what is measured beside it on the demo's CT
 FLOOR = {("segthor", "heart"): 0.88, ("segthor", "aorta"): 0.82, ("segthor", "trachea"): 0.82, ("segthor", "esophagus"): 0.58,
          ("demo", "aorta"): 0.75, ("demo", "heart"): 0.72, ("demo", "trachea"): 0.68, ("demo", "esophagus"): 0.50}
 
 
 def measure(engine: Engine, scans: Iterable[Scan], say: Callable[[str], None] = lambda _: None,
-            after: Callable[[Scan], None] | None = None) -> list[dict]:
-    """Rows of all objects of all scans. `after` may ask more of a scan before it is forgotten."""
+            after: Callable[[Scan], None] | None = None, given: bool = False) -> list[dict]:
+    """Rows of all objects of all scans. `after` may ask more of a scan before it is forgotten. With `given` plans are given and
+    everything is present: what eyes and codes can do, apart from understanding and existence."""
     rows = []
     for scan in scans:
         for key in scan.present:
-            rows.append(one(engine, scan, key))
+            with probe.told(engine, key) if given else nullcontext():
+                rows.append(one(engine, scan, key))
         mine = [r for r in rows if r["patient"] == scan.patient]
         say(f"{scan.id}: " + ", ".join(f"{r['object']} {r['dice']:.2f}" for r in mine))
         if after is not None:
@@ -69,7 +74,7 @@ def summarise(rows: list[dict]) -> list[dict]:
             lines.append(_line(source, key, [r for r in mine if r["object"] == key]))
         drawn = [r for r in mine if not r["rule_made"]]
         if len({r["object"] for r in drawn}) > 1:
-            lines.append(_line(source, "all drawn objects", drawn))
+            lines.append(_line(source, ALL, drawn))
     return lines
 
 
@@ -89,7 +94,8 @@ def quality(lines: list[dict], model: str) -> dict:
     """What `ctreasoner objects` shows beside each object: the mean Dice of the source that validates it."""
     out = {}
     for line in lines:
-        if line["source"] != "demo" and line["object"] not in out and line["dice"]["mean"] is not None and "all" not in line["object"]:
+        new = line["source"] != "demo" and line["object"] not in (*out, ALL)
+        if new and line["dice"]["mean"] is not None:
             out[line["object"]] = {"dice": round(line["dice"]["mean"], 3), "low": round(line["dice"]["low"], 3),
                                    "high": round(line["dice"]["high"], 3), "cases": line["dice"]["n"],
                                    "source": f"{SOURCES[line['source']]}, validation patients"

@@ -37,7 +37,8 @@ def routing(engine: Engine, volume: Volume, each: int = 40, seed: int = 5) -> di
             same = [(o.number, o.key, o.reference) for o in thought.plan.objects] == dialogue.objects
             objects.append(same)
             if not (right[-1] and same):
-                wrong.append({"kind": name, "text": words_of(dialogue, speaker.processor), "wanted": [dialogue.routes, dialogue.objects],
+                wrong.append({"kind": name, "text": words_of(dialogue, speaker.processor),
+                              "wanted": [dialogue.routes, dialogue.objects],
                               "planned": [thought.plan.routes, [(o.number, o.key, o.reference) for o in thought.plan.objects]]})
             for (number, key, reference), span in zip(dialogue.objects, dialogue.mentions, strict=False):
                 if same and span is not None and not reference:
@@ -91,7 +92,8 @@ def known_before(dialogue: Dialogue, processor: CTReasonerProcessor) -> dict[int
 def unanswerable_questions(seed: int = 3) -> list[tuple[str, str]]:
     """60 held-out questions that nothing in a scan can answer, with the warning that each should get."""
     rng, out = random.Random(seed), {}
-    for intent, count, code in (("question_unsupported", UNANSWERABLE, "question_unsupported"), ("needs_click", NEEDING_A_CLICK, "click_needed")):
+    for intent, count, code in (("question_unsupported", UNANSWERABLE, "question_unsupported"),
+                                ("needs_click", NEEDING_A_CLICK, "click_needed")):
         drawn: dict[str, str] = {}
         while len(drawn) < count:
             drawn[prompts.draw(rng, "heldout", intent, noise=0.0).text] = code
@@ -112,7 +114,7 @@ def unanswerable_rows(engine: Engine, volume: Volume, limit: int | None = None) 
 # one meaning, many wordings ---------------------------------------------------------------------------------
 
 def wording_rows(engine: Engine, scan: Scan, keys: list[str], count: int = 25, seed: int = 4) -> list[dict]:
-    """Held-out wordings of "segment the ..." for each object against the plain one: existence and mask; some with a typing error."""
+    """Held-out wordings of "segment the ..." against the plain one: existence and mask; every fifth with a typing error."""
     rng, rows = random.Random(seed), []
     with looks_kept(engine):
         for key in (k for k in keys if k in scan.present):
