@@ -23,7 +23,8 @@ from ctreasoner.model.vision import STATES
 THORAX = ("segthor_03", "segthor_12", "segthor_26", "segthor_40")
 NECKS = 8
 RECALL = 0.98
-HIGHEST = 0.9           # a threshold above it would be fitted to patients that the head may have memorised
+HIGHEST = 0.5           # a threshold above it would be fitted to patients that the head may have memorised;
+                        # set beforehand: a higher one may only be chosen on patients set aside, not on validation figures
 
 
 def neck_patients(data: Path) -> tuple[str, ...]:
