@@ -56,7 +56,7 @@ def model_folder(name_or_folder: str | Path = DEFAULT_MODEL) -> Path:
         raise ModelError(f"The folder {wanted.name} holds no model: it has no config.json.", code="CTR-MOD-001",
                          hint="Name a folder that save_pretrained wrote.")
     raise ModelError(f"There is no model '{wanted.name}'.", code="CTR-MOD-001",
-                     hint=f"'{DEFAULT_MODEL}' ships with the package; any other is the path of its folder.")
+                     hint="Name a model folder; the README says which models ship and how one is trained.")
 
 
 class Reasoner:

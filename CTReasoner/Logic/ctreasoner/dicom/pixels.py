@@ -64,7 +64,11 @@ def _decode_with_simpleitk(header: Header) -> np.ndarray:
         reader.SetFileName(str(path))
         values = sitk.GetArrayFromImage(reader.Execute())
     if header.NumberOfFrames and int(header.NumberOfFrames) > 1:
-        raise NotImplementedError
+        raise InputError(
+            f"{header.member.name!r} holds several frames as JPEG lossless, and cannot be decoded here.",
+            code="CTR-IO-023",
+            hint="Save the series uncompressed and try again.",
+        )
     slope, intercept = float(header.RescaleSlope or 1), float(header.RescaleIntercept or 0)
     return np.rint((values.astype(np.float64) - intercept) / slope).astype(np.int32)
 
