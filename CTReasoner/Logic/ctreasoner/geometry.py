@@ -20,7 +20,7 @@ AIR_HU = -1024.0        # what lies outside the scan
 BUDGET = 96**3          # voxels of a view (compact profile)
 SNAP_MM = 4.0           # centres of views stand on this grid, so that two wordings see the same view
 SIZE_RATIO = 1.12       # and sizes on this one
-CELL, SMALLEST = 16, 48  # a view's shape is a multiple of CELL, at least SMALLEST per axis
+CELL, SMALLEST = 16, 64  # a view's shape is a multiple of CELL, at least SMALLEST (the side of a training view) per axis
 MAX_SHEAR = 1e-3        # largest cosine between two voxel axes (0.06 degrees)
 SPACING_LIMITS_MM = (0.01, 50.0)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def random_matrix(rng: np.random.Generator, degrees: tuple[float, float, float] = (8, 8, 15),
-                  scale: tuple[float, float] = (0.85, 1.2)) -> np.ndarray:
+                  scale: tuple[float, float] = (0.88, 1.14)) -> np.ndarray:
     """Rotation about x, y, z (sd of a third of the limits would be too tame: uniform) times a scale per axis."""
     a, b, c = (math.radians(rng.uniform(-d, d)) for d in degrees)
     rx = np.array([[1, 0, 0], [0, math.cos(a), -math.sin(a)], [0, math.sin(a), math.cos(a)]])

@@ -41,6 +41,7 @@ class LanguageStage:
     batch: int = 32
     seed: int = 2
     threads: int = 2
+    start: str = ""                   # an earlier language.pt to warm-start from, its processor beside it
 
 
 @dataclass
@@ -254,13 +255,16 @@ def run(settings: LanguageStage) -> Path:
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     pid = common.write_pid(out)
-    processor = make_processor(settings.seed)
+    start = Path(settings.start) if settings.start else None
+    processor = CTReasonerProcessor.from_pretrained(start.parent / "processor") if start else make_processor(settings.seed)
     processor.save_pretrained(out / "processor")
     vision, identities = load_vision(settings.vision)
     cache = make_scenes(settings.data, vision, settings.scenes, settings.seed, out / "scenes.pt")
     config = CTReasonerConfig(objects=list(OBJECTS))
     config.text_config.vocab_size = len(processor.tokenizer)
     language = Language(config)
+    if start:
+        language.load_state_dict(torch.load(start, weights_only=True)["average"])
     optimiser = torch.optim.AdamW(common.parameter_groups(language, settings.rate, settings.decay), betas=(0.9, 0.98))
     average, clock, step = common.Average(language), common.Clock(settings.seconds), 0
     rng = random.Random(settings.seed)

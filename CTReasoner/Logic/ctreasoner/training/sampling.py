@@ -56,8 +56,8 @@ class Picture:
 class Sampler:
     """Draws samples from the training cases; `mixture` are the shares of thorax, neck and nodule views."""
 
-    def __init__(self, cases: list[Prepared], seed: int, mixture: tuple[float, float, float] = (0.66, 0.19, 0.15),
-                 overview: float = 0.3):
+    def __init__(self, cases: list[Prepared], seed: int, mixture: tuple[float, float, float] = (0.64, 0.23, 0.13),
+                 overview: float = 0.2):
         self.rng = np.random.default_rng(seed)
         self.thorax = [c for c in cases if c.source == "segthor"]
         self.neck = [c for c in cases if c.source == "openkbp"]
@@ -99,11 +99,11 @@ class Sampler:
         return Pose(centre, spacing, (SIDE,) * 3, matrix), z_range
 
     def look_pose(self, case: Prepared, key: str | None = None) -> Pose:
-        """A close view: shared by several objects, centred on none of them in particular."""
+        """A close view round the spacing at which the engine looks: shared by several objects, centred on none in particular."""
         rng = self.rng
         key = key or case.present[rng.integers(len(case.present))]
         lower, upper = case.boxes[key]
-        low, high = (1.8, 3.8) if case.source == "segthor" else (2.3, 4.2)
+        low, high = (2.5, 3.8) if case.source == "segthor" else (2.2, 3.5)
         spacing = math.exp(rng.uniform(math.log(low), math.log(high)))
         centre = lower + (upper - lower) * rng.uniform(0.0, 1.0, 3)
         middle, reach = (lower + upper) / 2, 0.25 * SIDE * spacing
@@ -136,13 +136,13 @@ class Sampler:
             pose.matrix = np.diag([-1.0, 1.0, 1.0]) @ pose.matrix
         name = (lambda key: PAIRS.get(key, key)) if flip else (lambda key: key)
         stored = list(case.covered)
-        move = augment.displacement(rng, pose.shape, float(rng.uniform(0, 5))) if rng.random() < 0.6 else None
+        move = augment.displacement(rng, pose.shape, float(rng.uniform(0, 5))) if rng.random() < 0.4 else None
         hu, masks, inside = cut(case, pose, stored, z_range, move)
         named = {name(key): masks[i] for i, key in enumerate(stored)}
         voxel = pose.spacing ** 3 * abs(np.linalg.det(pose.matrix))
         full = {name(key): case.voxels[key] * float(np.prod(case.spacing)) for key in stored}
         share = {key: float(named[key].sum()) * voxel / full[key] if full[key] else 0.0 for key in named}
-        if case.source == "segthor" and rng.random() < 0.6:
+        if case.source == "segthor" and rng.random() < 0.5:
             hu = augment.recontrast(hu, named["aorta"], named["heart"], rng)
         erased = None
         candidates = [key for key in ERASABLE if share.get(key, 0) > 0.5]
@@ -171,7 +171,8 @@ class Sampler:
         rng, empty = self.rng, None
         order = list(named)
         rng.shuffle(order)
-        order.sort(key=lambda key: -(rng.random() < 0.85) * (share[key] > 0.03))      # mostly what can be seen
+        # Mostly what can be seen; lungs are learned in no time and leave their place to thin organs.
+        order.sort(key=lambda key: -(rng.random() < (0.3 if key.startswith("lung") else 0.9)) * (share[key] > 0.03))
         if erased:
             order = [erased] + [key for key in order if key != erased]
         elsewhere = ABOVE_THORAX if case.source == "segthor" else ()

@@ -84,7 +84,7 @@ def step_loss(vision: VisionModel, data: dict[str, Tensor], codes: Tensor) -> tu
              "coarse": losses.coarse_loss(context, data["masks"], data["mask_weight"] * (data["known"].amin((1, 2, 3)))),
              "box": losses.box_loss(context, data["faces"], data["overflow"], data["box_weight"]),
              "existence": losses.existence_loss(context, data["state"], data["state_weight"])}
-    total = parts["mask"] + 0.4 * parts["coarse"] + 0.3 * parts["box"] + 0.5 * parts["existence"]
+    total = 1.5 * parts["mask"] + 0.4 * parts["coarse"] + 0.3 * parts["box"] + 0.5 * parts["existence"]
     return total, {k: float(v.detach()) for k, v in parts.items()}
 
 
