@@ -1,0 +1,53 @@
+"""Observers of VTK objects that neither keep their owner alive nor outlive it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import vtk
+
+
+class Observers:
+    """The observers that one object has placed; `clear` takes all of them back."""
+
+    def __init__(self) -> None:
+        self._placed: list[tuple[Any, int]] = []
+
+    def add(self, subject: Any, event: Any, method: Callable) -> None:
+        """Call a bound method ``method(caller, event)`` at an event of a VTK object."""
+        self._placed.append((subject, subject.AddObserver(event, _weakly(method))))
+
+    def add_with_node(self, subject: Any, event: Any, method: Callable) -> None:
+        """The same for events that carry an object: ``method(caller, event, node)``."""
+        call = _weakly(method)
+
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def with_node(caller, name, node):
+            call(caller, name, node)
+
+        self._placed.append((subject, subject.AddObserver(event, with_node)))
+
+    def drop(self, subject: Any) -> None:
+        """Take back the observers of one VTK object."""
+        for placed in [p for p in self._placed if p[0] is subject]:
+            subject.RemoveObserver(placed[1])
+            self._placed.remove(placed)
+
+    def clear(self) -> None:
+        """Take back every observer."""
+        for subject, tag in self._placed:
+            subject.RemoveObserver(tag)
+        self._placed.clear()
+
+
+def _weakly(method: Callable) -> Callable:
+    reference = weakref.WeakMethod(method)
+
+    def call(*arguments):
+        target = reference()
+        if target is not None:
+            target(*arguments)
+
+    return call
