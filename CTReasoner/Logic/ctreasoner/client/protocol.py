@@ -1,0 +1,41 @@
+"""What panel and worker say to each other: one JSON object a line, requests with an `op`, answers with a `reply`.
+
+    panel -> worker                                      worker -> panel
+    hello   protocol, version, session (a folder), pid   hello   protocol, version, python, pid
+                                                         ready   model            (or failed: code, sentence, hint)
+    volume  id, path (.npy), affine, name, source        volume  id               (or failed)
+    ask     ask, request, workspace, answered            event   ask, event       (ends with Done, Cancelled or Failed)
+    export  ask, volume, workspace, folder, source,      exported  ask, folder, files     (or failed)
+            edited, rejected
+    cancel  ask                                          cancelling  ask          (at once, from the reading thread)
+    forget  volume                                       forgotten  volume
+    bye                                                  (ends)
+
+End of file on the worker's stdin means that the panel is gone: the worker then takes away the session's folder and ends.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..errors import InputError
+
+PROTOCOL = 1
+MAX_LINE = 64 * 1024 * 1024     # characters; the longest honest line is a scribble
+
+
+def encode(**content: Any) -> str:
+    """Return one line with its line end."""
+    return json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def decode(line: str) -> dict[str, Any]:
+    """Return the object of a line; anything else is an InputError."""
+    try:
+        content = json.loads(line) if len(line) <= MAX_LINE else None
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise InputError("The other process sent a line that is not a JSON object.", code="CTR-WRK-010")
+    return content

@@ -1,0 +1,355 @@
+"""The engine as a process: `python -m ctreasoner.client.worker`. Protocol: see `protocol`.
+
+One thread reads (so that a cancel or the end of the panel is noticed at once), the main thread works. Whatever else prints
+goes to stderr: stdout carries the protocol alone. At file scope there is nothing that a bare Python lacks, so that a missing
+package is said in a sentence.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import json
+import os
+import queue
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import CTReasonerError, InputError, ResourceError, UsageError
+from ..events import LAST_EVENTS, Cancelled, Event, Failed, Request, request_from_json, to_json
+from ..version import __version__
+from .protocol import PROTOCOL, decode, encode
+from .records import Record
+
+PARENT_CHECK_S = 2.0
+CROP = ".npz"           # the suffix of masks.write_crop
+
+
+class Worker:
+    """Serves one panel.
+
+    Parameters
+    ----------
+    make : called once, returns what has `register(volume)` and `answer(request, workspace=)`, as a `Reasoner`.
+    send : takes one line.
+    """
+
+    def __init__(self, make: Callable[[], Any], send: Callable[[str], None]) -> None:
+        self._make, self._write = make, send
+        self._lock = threading.Lock()
+        self._jobs: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self._cancelled: set[int] = set()
+        self._volumes: dict[str, Any] = {}
+        self._refused: dict[str, CTReasonerError] = {}
+        self._records: dict[str, Record] = {}
+        self._last: Event | None = None         # of the answer that is being made
+        self._reasoner: Any = None
+        self.session: Path | None = None
+        self.panel: int | None = None
+        self.said_bye = False
+
+    def send(self, **content: Any) -> None:
+        """Write one line; a panel that is gone is noticed by the reading thread."""
+        with self._lock:
+            try:
+                self._write(encode(**content))
+            except (OSError, ValueError):
+                pass
+
+    # ------------------------------------------------------------ the reading thread
+    def read(self, lines: Any) -> None:
+        """Take lines until the end: a cancel is noted and acknowledged here, the rest waits for the main thread."""
+        for line in lines:
+            try:
+                message = decode(line)
+            except InputError as error:
+                self._failed(error, {})
+                continue
+            op = message.get("op")
+            if op == "hello":
+                self._hello(message)
+            elif op == "cancel":
+                self._cancelled.add(message.get("ask"))
+                self.send(reply="cancelling", ask=message.get("ask"))
+            elif op == "bye":
+                self.said_bye = True
+                break
+            else:
+                self._jobs.put(message)
+        self._jobs.put(None)
+
+    def _hello(self, message: dict[str, Any]) -> None:
+        self.panel = message.get("pid")
+        if message.get("session"):
+            self.session = Path(message["session"])
+        self.send(reply="hello", protocol=PROTOCOL, version=__version__, python=sys.version.split()[0], pid=os.getpid())
+        self._jobs.put({"op": "load"})
+
+    # ------------------------------------------------------------ the main thread
+    def work(self) -> None:
+        """Do one job after the other until the panel says bye or is gone. Whatever a job ends in, the next one is done."""
+        while (job := self._jobs.get()) is not None:
+            handler = getattr(self, f"_do_{job.get('op')}", None)
+            self._last = None
+            try:
+                if handler is None:
+                    raise UsageError(f"The engine has no '{job.get('op')}'.", code="CTR-WRK-011")
+                handler(job)
+            except Exception as error:
+                self._failed(_as_sentence(error), job)
+
+    def _failed(self, error: CTReasonerError, job: dict[str, Any]) -> None:
+        facts = {"code": error.code, "sentence": str(error), "hint": error.hint}
+        if job.get("op") == "ask":
+            last = self._last or Failed(answer=f"ask{job.get('ask')}", seq=-1, t=0.0, **facts)
+            self._event(job["ask"], Failed(answer=last.answer, seq=last.seq + 1, t=last.t, **facts))
+        else:
+            self.send(reply="failed", op=job.get("op", ""), ask=job.get("ask"), id=job.get("id"), **facts)
+
+    def _do_load(self, _job: dict[str, Any]) -> None:
+        if self._reasoner is None:
+            self._reasoner = self._make()
+            model = getattr(self._engine, "model", {})
+            self.send(reply="ready", model=dict(model))
+
+    @property
+    def _engine(self) -> Any:
+        return getattr(self._reasoner, "engine", self._reasoner)
+
+    def _do_volume(self, job: dict[str, Any]) -> None:
+        """Take a CT over. Why it could not be is kept for the question about it."""
+        try:
+            self._volumes[job["id"]] = _volume_of(job)
+            self._refused.pop(job["id"], None)
+        except Exception as error:
+            self._refused[job["id"]] = _as_sentence(error)
+            raise
+        self.send(reply="volume", id=job["id"])
+
+    def _do_ask(self, job: dict[str, Any]) -> None:
+        if job["ask"] in self._cancelled:
+            self._cancelled.discard(job["ask"])
+            self._event(job["ask"], Cancelled(answer=f"ask{job['ask']}", seq=0, t=0.0))
+            return
+        request = request_from_json(json.dumps(job["request"]))
+        record = self._record(job["workspace"])
+        reasoner = self._ready(request.volume)
+        self._go_on(request, record, int(job.get("answered") or 0))
+        record.begin(request)
+        request = self._with_masks(request, record.workspace)
+        try:
+            for event in self._until_cancelled(job["ask"], reasoner.answer(request, workspace=record.workspace)):
+                self._event(job["ask"], event, record)
+        except Exception as error:
+            self._fail_answer(error, job["ask"], record)
+        finally:
+            self._cancelled.discard(job["ask"])
+
+    def _event(self, ask: int, event: Event, record: Record | None = None) -> None:
+        if record is not None:
+            record.add(event)
+        self._last = event
+        self.send(reply="event", ask=ask, event=to_json(event))
+
+    def _fail_answer(self, error: Exception, ask: int, record: Record) -> None:
+        """End an answer that has begun; where the disk is full, the record has to do without its end."""
+        self._failed(_as_sentence(error), {"op": "ask", "ask": ask})
+        try:
+            record.add(self._last)
+        except OSError:
+            pass
+
+    def _until_cancelled(self, ask: int, stream: Any) -> Iterator[Event]:
+        """Pass a stream on; a cancel ends it where it stands and keeps the engine warm. What came after the cancel is dropped."""
+        last: Event | None = None
+        try:
+            for event in stream:
+                if ask in self._cancelled and not isinstance(event, LAST_EVENTS):
+                    first = last is None
+                    yield Cancelled(answer=event.answer, seq=0 if first else last.seq + 1, t=event.t)
+                    return
+                last = event
+                yield event
+        finally:
+            getattr(stream, "close", lambda: None)()
+        if not isinstance(last, LAST_EVENTS):
+            raise CTReasonerError("The answer stopped in the middle.", code="CTR-WRK-016", hint="Ask again.")
+
+    def _ready(self, identity: str) -> Any:
+        """Return the reasoner, to which the CT is known."""
+        self._do_load({})
+        if identity in self._refused:
+            raise self._refused[identity]
+        if identity not in self._volumes:
+            raise InputError("The engine does not have this CT.", code="CTR-WRK-015", hint="Ask again.")
+        self._reasoner.register(self._volumes[identity])
+        return self._reasoner
+
+    def _record(self, workspace: str) -> Record:
+        if workspace not in self._records:
+            self._records[workspace] = Record(Path(workspace))
+        return self._records[workspace]
+
+    def _go_on(self, request: Request, record: Record, answered: int) -> None:
+        """Let the answers of a conversation that this process did not begin keep their numbers and their masks."""
+        if not hasattr(self._engine, "conversation"):
+            return
+        talk = self._engine.conversation(request)
+        if talk.answers == 0 and record.turns:
+            from .restoring import known_objects
+
+            talk.earlier.update(known_objects(record))
+        talk.answers = max(talk.answers, record.answered, answered)
+
+    def _with_masks(self, request: Request, workspace: Path) -> Request:
+        """Return the request with its changed masks where and as the engine reads them; crops are kept for an export."""
+        if not request.edited:
+            return request
+        import numpy as np
+
+        from .masks import expand, read_crop
+
+        folder, shape, paths = workspace / "edited", self._volumes[request.volume].shape, {}
+        folder.mkdir(exist_ok=True)
+        for key, path in request.edited.items():
+            if Path(path).suffix == CROP:
+                crop, first = read_crop(path, shape)
+                shutil.copyfile(path, folder / f"{key}{CROP}")
+                path = folder / f"{key}.npy"
+                np.save(path, expand(crop, first, shape))
+            paths[key] = str(path)
+        return replace(request, edited=paths)
+
+    def _do_export(self, job: dict[str, Any]) -> None:
+        from .exporting import write_export
+
+        record = self._record(job["workspace"])
+        if not record.turns:
+            raise UsageError("There is no answer about this CT yet.", code="CTR-WRK-017", hint="Ask a question first.")
+        if job["volume"] not in self._volumes:
+            raise self._refused.get(job["volume"]) or InputError("The engine does not have this CT.", code="CTR-WRK-015")
+        folder, files = write_export(record, self._volumes[job["volume"]], job["folder"], source=job.get("source") or "",
+                                     edited=job.get("edited") or {}, rejected=job.get("rejected") or ())
+        self.send(reply="exported", ask=job.get("ask"), folder=str(folder), files=files)
+
+    def _do_forget(self, job: dict[str, Any]) -> None:
+        identity = job["volume"]
+        self._volumes.pop(identity, None)
+        self._refused.pop(identity, None)
+        for workspace in [w for w, r in self._records.items() if any(t.request.volume == identity for t in r.turns)]:
+            del self._records[workspace]
+        if hasattr(self._engine, "forget"):
+            self._engine.forget(identity)
+        self.send(reply="forgotten", volume=identity)
+
+    def clean(self) -> None:
+        """Take away the session's folder where the panel no longer can."""
+        if self.session is not None and not self.said_bye:
+            shutil.rmtree(self.session, ignore_errors=True)
+
+
+def _volume_of(job: dict[str, Any]) -> Any:
+    """Return the Volume of a file that was handed over, memory-mapped."""
+    import numpy as np
+
+    from ..geometry import Volume
+
+    try:
+        voxels = np.load(job["path"], mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise InputError("The CT's file cannot be read by the engine.", code="CTR-WRK-013", hint="Ask again.") from error
+    volume = Volume(voxels, np.array(job["affine"], float), name=job.get("name", ""), source=job.get("source", ""))
+    if volume.identity != job["id"]:
+        raise InputError("The CT changed while it was handed over.", code="CTR-WRK-014", hint="Ask again.")
+    return volume
+
+
+def _as_sentence(error: Exception) -> CTReasonerError:
+    """Return what a person is told of an error, whatever it is."""
+    if isinstance(error, CTReasonerError):
+        return error
+    if isinstance(error, MemoryError):
+        return ResourceError("There is not enough memory.", code="CTR-RES-002", hint="Close other programs and ask again.")
+    if isinstance(error, OSError) and (error.errno == errno.ENOSPC or "requested and" in str(error)):     # numpy's short write
+        return ResourceError("The disk is full: the answer could not be written.", code="CTR-RES-001",
+                             hint="Free some space in the folder for temporary files and ask again.")
+    if isinstance(error, ImportError):
+        return CTReasonerError(f"The engine's Python lacks {error.name or error}.", code="CTR-WRK-018",
+                               hint="Install the engine, or choose a Python that has it.")
+    import traceback
+
+    traceback.print_exception(error)
+    return CTReasonerError(f"The engine stumbled: {type(error).__name__}: {error}", code="CTR-WRK-012",
+                           hint="Ask again; the log holds the details.")
+
+
+def _make_reasoner(factory: str, model: str, threads: int | None) -> Any:
+    """Return the engine's front door: our own, or what `module:name` (or `file.py:name`) makes."""
+    if factory:
+        module, _, name = factory.rpartition(":")
+        if module.endswith(".py"):
+            sys.path.insert(0, str(Path(module).parent))
+            module = Path(module).stem
+        return getattr(importlib.import_module(module), name)()
+    from ..reasoner import Reasoner
+
+    return Reasoner.from_pretrained(model, threads=threads)
+
+
+def _watch_parents(worker: Worker) -> None:
+    """End when the parent or the panel is gone, however it went (a pipe that a third process holds open never ends)."""
+    parent = os.getppid()
+    while os.getppid() == parent and _runs(worker.panel):
+        time.sleep(PARENT_CHECK_S)
+    worker.clean()
+    os._exit(0)
+
+
+def _runs(pid: int | None) -> bool:
+    try:
+        os.kill(pid or os.getpid(), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="ctreasoner.client.worker", description="The engine as a process; JSON lines.")
+    parser.add_argument("--model", default="compact")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--factory", default="", help="module:name or file.py:name of a callable that makes another engine")
+    options = parser.parse_args(arguments)
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
+    os.dup2(2, 1)                                   # stray prints, from C code too, go to stderr
+    sys.stdout = sys.stderr
+
+    def send(line: str) -> None:
+        out.write(line)
+        out.flush()
+
+    worker = Worker(lambda: _make_reasoner(options.factory, options.model, options.threads), send)
+
+    def read() -> None:
+        with open(0, encoding="utf-8", errors="replace", newline="\n", closefd=False) as lines:
+            worker.read(lines)
+        worker.clean()                              # without a bye the panel is gone: what is being worked on is for nobody
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True, name="reader").start()
+    if os.name == "posix":
+        threading.Thread(target=_watch_parents, args=(worker,), daemon=True, name="parents").start()
+    worker.work()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
