@@ -154,7 +154,7 @@ class Application:
             self.window.leave_module()
         self.manager.unload_all()
         self.qapp.processEvents()
-        self.core.scene.Clear(1)
+        self.core.scene.Clear(0)
         self.hierarchy.close()
         if self.window is not None:
             self.window.layout_manager.shut()

@@ -374,7 +374,7 @@ class LayoutManager(QtCore.QObject):
         return self._core.logic.GetViewLogics()
 
     def sliceViewNames(self):
-        return [tag for tag, widget in self._slices.items() if widget.mrmlSliceNode().GetMappedInLayout()]
+        return [tag for tag, widget in self._slices.items() if widget.mrmlSliceNode().IsMappedInLayout()]
 
     def sliceWidget(self, tag):
         return self._slices.get(tag)

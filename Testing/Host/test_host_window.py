@@ -1,0 +1,107 @@
+"""The host runs: a window with views that take real events, the scene behind them, and a module's panel."""
+
+from __future__ import annotations
+
+import ctk
+import host
+import numpy as np
+import pytest
+import qt
+import slicer
+
+
+@pytest.fixture
+def ct(app):
+    """A small CT with a ball in it, shown in all slice views."""
+    k, j, i = np.ogrid[:40, :64, :64]
+    array = np.where((k - 20) ** 2 * 2 + (j - 32) ** 2 + (i - 32) ** 2 < 20**2, 40, -1000).astype(np.int16)
+    node = slicer.util.addVolumeFromArray(array, name="CT")
+    slicer.util.setSliceViewerLayers(background=node, fit=True)
+    app.process()
+    return node
+
+
+def place_a_point(view, ras):
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
+    slicer.modules.markups.logic().SetActiveList(node)
+    mode = slicer.mrmlScene.GetNodeByID("vtkMRMLInteractionNodeSingleton")
+    mode.SetPlaceModePersistence(0)
+    mode.SetCurrentInteractionMode(mode.Place)
+    host.click(view, ras)
+    host.current().process()
+    return node, mode
+
+
+def test_a_click_in_a_slice_view_places_a_point(app, ct):
+    view = slicer.app.layoutManager().sliceWidget("Red").sliceView()
+    node, mode = place_a_point(view, (32, 32, 20))
+    assert node.GetNumberOfDefinedControlPoints() == 1
+    assert np.allclose(list(node.GetNthControlPointPositionVector(0)), (32, 32, 20), atol=1)
+    assert mode.GetCurrentInteractionMode() == mode.ViewTransform
+
+
+def test_the_wheel_moves_the_slice(app, ct):
+    widget = slicer.app.layoutManager().sliceWidget("Red")
+    before = widget.sliceLogic().GetSliceOffset()
+    host.wheel(widget.sliceView(), 1)
+    assert widget.sliceLogic().GetSliceOffset() != before
+
+
+def test_esc_does_not_end_place_mode(app, ct):
+    view = slicer.app.layoutManager().sliceWidget("Red").sliceView()
+    mode = slicer.mrmlScene.GetNodeByID("vtkMRMLInteractionNodeSingleton")
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode")
+    slicer.modules.markups.logic().SetActiveList(node)
+    mode.SetCurrentInteractionMode(mode.Place)
+    host.move(view, (32, 32, 20))
+    host.key(view, qt.Qt.Key_Escape)
+    assert mode.GetCurrentInteractionMode() == mode.Place
+    mode.SwitchToViewTransformMode()
+
+
+def test_views_draw_the_volume(app, ct, tmp_path):
+    picture = qt.QImage(host.grab(tmp_path / "window.png"))
+    assert (picture.width(), picture.height()) == (1280, 800)
+    view = slicer.app.layoutManager().sliceWidget("Red").sliceView()
+    image = qt.QImage(host.grab(tmp_path / "red.png", view))
+    assert image.pixelColor(image.width() // 2, image.height() // 2).lightness() > 200
+    assert image.pixelColor(2, 2).lightness() < 10
+
+
+def test_a_button_is_clicked_by_the_mouse(app):
+    button, heard = qt.QPushButton("Ask"), []
+    button.connect("clicked(bool)", heard.append)
+    button.resize(80, 30)
+    host.click(button)
+    assert heard == [False]
+
+
+def test_layouts_are_arranged_from_the_layout_node(app):
+    manager = slicer.app.layoutManager()
+    manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
+    app.process()
+    assert list(manager.sliceViewNames()) == ["Red"]
+    manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    app.process()
+    assert sorted(manager.sliceViewNames()) == ["Green", "Red", "Yellow"]
+
+
+def test_a_collapsible_button_hides_its_children(app):
+    section = ctk.ctkCollapsibleButton()
+    section.text = "Details"
+    box = qt.QVBoxLayout(section)
+    label = qt.QLabel("inside")
+    box.addWidget(label)
+    section.show()
+    section.collapsed = True
+    assert not label.visible
+    section.collapsed = False
+    assert label.visible
+
+
+def test_no_main_window_gives_no_layout_manager():
+    host.current().close() if host.application._current else None
+    application = host.Application(main_window=False)
+    assert slicer.app.layoutManager() is None
+    assert slicer.util.mainWindow() is None
+    application.close()
