@@ -41,7 +41,8 @@ class JointStage:
     warm_up: int = 60
     decay: float = 0.03
     batch: int = 2
-    texts: int = 6                    # text sequences beside those that the queries need
+    asks: int = 4                     # queries of a step that take their code from a routing token; the others keep the table's
+    texts: int = 4                    # text sequences beside them
     seed: int = 3
     threads: int = 2
     start: str = ""                   # an earlier joint.pt to warm-start from
@@ -64,7 +65,7 @@ class Asker:
             if rng.random() < 0.5:
                 return None
             dialogue = composer.draw(objects=[None])
-            sequence = self.maker._plan(dialogue, rng.choice(self.scenes))
+            sequence = self.maker.plan(dialogue, rng.choice(self.scenes))
             return sequence, sequence.codes[0][0]
         if key not in OBJECTS or not self.holding[key] or key == "lung_nodule":
             return None
@@ -76,7 +77,7 @@ class Asker:
         place = next((n for n, o in enumerate(dialogue.objects) if o[1] == key), None)
         if place is None:
             return None
-        sequence = self.maker._plan(dialogue, scene)
+        sequence = self.maker.plan(dialogue, scene)
         positions = [sequence.codes[place][0]]
         if visible:
             positions += self.maker.block(sequence, dialogue, dialogue.objects[place][0], key, scene.objects[key])
@@ -84,11 +85,16 @@ class Asker:
 
 
 def joint_codes(samples: list[Sample], asker: Asker, language: Language, table: CodeTable, extra: list[Sequence], pad: int,
-                generator: torch.Generator) -> tuple[Tensor, Tensor, dict[str, float]]:
-    """(codes [b, k, 128], loss of words and codes, its parts)."""
+                generator: torch.Generator, asks: int) -> tuple[Tensor, Tensor, dict[str, float]]:
+    """(codes [b, k, 128], loss of words and codes, its parts); up to `asks` codes are read from routing tokens."""
     codes = table(samples, generator).flatten(0, 1)
-    queries = [(key, int(s.state[i]) == 0) for s in samples for i, key in enumerate(s.keys)]
-    asked = [(row, found) for row, (key, visible) in enumerate(queries) if (found := asker.ask(key, visible)) is not None]
+    queries = [(row, key, int(s.state[i]) == 0) for row, (s, i, key) in enumerate(
+        (s, i, key) for s in samples for i, key in enumerate(s.keys))]
+    asker.rng.shuffle(queries)
+    asked = []
+    for row, key, visible in queries:
+        if len(asked) < asks and (found := asker.ask(key, visible)) is not None:
+            asked.append((row, found))
     sequences = [sequence for _, (sequence, _) in asked] + extra
     loss, parts, (where, read) = text_loss(language, sequences, pad, table.identities())
     index = {(row, position): n for n, (row, position, _) in enumerate(where)}
@@ -128,7 +134,7 @@ def run(settings: JointStage) -> Path:
         common.set_rate(optimiser, clock.rate(fraction, step, settings.warm_up))
         samples = [sampler.draw() for _ in range(settings.batch)]
         extra = [maker.draw(rng.choice(scenes)) for _ in range(settings.texts)]
-        codes, said, parts = joint_codes(samples, asker, model["language"], model["codes"], extra, pad, generator)
+        codes, said, parts = joint_codes(samples, asker, model["language"], model["codes"], extra, pad, generator, settings.asks)
         seen, more = step_loss(model["vision"], batch(samples), codes)
         optimiser.zero_grad(set_to_none=True)
         (seen + 0.5 * said).backward()

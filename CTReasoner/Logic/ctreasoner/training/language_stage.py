@@ -25,6 +25,8 @@ from ctreasoner.training.views import training_cases
 from ctreasoner.training.vision_stage import IDENTITY, CodeTable
 
 IGNORE = -100
+BLIND = 0.6                  # share of questions without the scan's tokens: a plan is read from words, in half the time
+POOL = 4                     # batches drawn at once and sorted by length, so that little is padded
 
 
 @dataclass
@@ -73,7 +75,7 @@ class SequenceMaker:
         if rng.random() < 0.16 and (scene.objects or len(scene.things[0])):
             return self._from_click(scene)
         dialogue = self.composer.draw()
-        sequence = self._plan(dialogue, scene)
+        sequence = self.plan(dialogue, scene, sighted=rng.random() >= BLIND)
         fresh = [o for o in dialogue.objects if not o[2] and o[1] in scene.objects and o[1] != "lung_nodule"]
         if fresh and rng.random() < 0.5:
             number, key, _ = fresh[rng.randrange(len(fresh))]
@@ -90,7 +92,7 @@ class SequenceMaker:
         seen = scene.objects.get(key) if key else None
         features, places = (seen.points, seen.point_places) if seen else scene.things
         dialogue = self.composer.clicked(key, named=key is not None and rng.random() < 0.35)
-        sequence = self._plan(dialogue, scene)
+        sequence = self.plan(dialogue, scene)
         for position in dialogue.question.points:
             n = rng.randrange(len(features))
             sequence.points.append((position, features[n], places[n]))
@@ -100,18 +102,24 @@ class SequenceMaker:
             self._words(sequence, dialogue)
         return sequence
 
-    def _plan(self, dialogue: Dialogue, scene: Scene) -> Sequence:
+    def plan(self, dialogue: Dialogue, scene: Scene, sighted: bool = True) -> Sequence:
+        """The question and its plan, with the whole scan's tokens before it or without them."""
         question, plan = dialogue.question, dialogue.plan
-        start = len(question.ids)
-        sequence = Sequence([*question.ids, *plan], [IGNORE] * start + list(plan), [(1, scene.whole, scene.places)], [], [], [], [],
-                            question.words)
+        ids, words = question.ids, question.words
+        if not sighted:
+            ids = [i for i in ids if i != self.t["<vis>"]]
+            hidden = len(question.ids) - len(ids)
+            words = (words[0] - hidden, words[1] - hidden)
+        start = len(ids)
+        sequence = Sequence([*ids, *plan], [IGNORE] * start + list(plan), [(1, scene.whole, scene.places)] if sighted else [],
+                            [], [], [], [], words)
         dets = [start + i for i, token in enumerate(plan) if token == self.t["<DET>"]]
         fresh = [(n, o) for n, o in enumerate(dialogue.objects) if not o[2]]
         for position, (n, (_, key, _)) in zip(dets, fresh, strict=True):
             sequence.codes.append((position, CODES.index(key) if key in CODES else None))
             span = dialogue.mentions[n]
             if span is not None:
-                sequence.pointers.append((position, question.words[0] + span[0], question.words[0] + span[1]))
+                sequence.pointers.append((position, words[0] + span[0], words[0] + span[1]))
         return sequence
 
     def block(self, s: Sequence, dialogue: Dialogue, number: int, key: str, seen: Seen) -> tuple[int, int, int]:
@@ -166,7 +174,9 @@ def embeds_of(language: Language, sequences: list[Sequence], pad: int) -> tuple[
             put(row, position, language.point_tokens(features[None], place[None]) + base[row, position][None])
         for first, features in s.regions:
             put(row, first, language.region_tokens(features))
-    return base.index_put((torch.tensor(rows), torch.tensor(columns)), torch.cat(values)), mask, targets
+    if values:
+        base = base.index_put((torch.tensor(rows), torch.tensor(columns)), torch.cat(values))
+    return base, mask, targets
 
 
 def text_loss(language: Language, sequences: list[Sequence], pad: int, identities: Tensor):
@@ -249,6 +259,14 @@ def make_scenes(data: str, vision: VisionModel, count: int, seed: int, path: Pat
     return out
 
 
+def _batches(maker: SequenceMaker, cache: list[Scene], size: int, rng: random.Random) -> list[list[Sequence]]:
+    """POOL batches of sequences of similar length, in random order."""
+    drawn = sorted((maker.draw(cache[rng.randrange(len(cache))]) for _ in range(POOL * size)), key=lambda s: len(s.ids))
+    batches = [drawn[n * size:(n + 1) * size] for n in range(POOL)]
+    rng.shuffle(batches)
+    return batches
+
+
 def run(settings: LanguageStage) -> Path:
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
@@ -269,9 +287,12 @@ def run(settings: LanguageStage) -> Path:
     average, clock, step = common.Average(language), common.Clock(settings.seconds), 0
     rng = random.Random(settings.seed)
     maker, curve, sums = SequenceMaker(processor, Composer(processor, settings.seed), rng), common.Curve(out, "language"), {}
+    pool: list[list[Sequence]] = []
     while (fraction := clock.tick()) < 1.0:
         common.set_rate(optimiser, clock.rate(fraction, step, settings.warm_up))
-        sequences = [maker.draw(cache[rng.randrange(len(cache))]) for _ in range(settings.batch)]
+        if not pool:
+            pool = _batches(maker, cache, settings.batch, rng)
+        sequences = pool.pop()
         loss, parts, _ = text_loss(language, sequences, processor.ids["<pad>"], identities)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
