@@ -79,7 +79,7 @@ class SliceController(ViewControllerBar):
         """Follow a slice logic."""
         self._logic = logic
         self.show_node(node)
-        self._node, self._tag = node, node.AddObserver("ModifiedEvent", lambda *_: self._refresh())
+        self._node, self._tag = node, receivers.observe(self, node, "ModifiedEvent", "_refresh")
         self._refresh()
 
     def shut(self):

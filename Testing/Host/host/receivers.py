@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import types
+import weakref
 
 from PyQt5 import QtCore, sip
 
@@ -173,7 +174,14 @@ class BoundSignal:
         return f"{self._name}({','.join(forms[0].types)})"
 
     def connect(self, handler):
+        if argument_limit(handler) != 0 and self._is_ambiguous():
+            raise errors.WrongUse(f"{self._name} has several forms: name one, connect('{self._signature()}', ...)")
         return connect(self._wrapper, self._signature(), handler)
+
+    def _is_ambiguous(self):
+        forms = [names.parse(s) for s in signatures(self._wrapper) if s.split("(")[0] == self._name]
+        longest = max(len(f.types) for f in forms)
+        return sum(len(f.types) == longest for f in forms) > 1
 
     def disconnect(self, handler=None):
         return disconnect(self._wrapper, self._signature(), handler)
@@ -189,3 +197,18 @@ class BoundSignal:
 
     def __getattr__(self, name):
         raise errors.NotInSlicer(f"a PythonQt signal has connect, disconnect and the call, no {name!r}")
+
+
+def observe(widget, thing, event, method) -> int:
+    """Call a method of a widget at an event of a VTK object, until the widget is gone."""
+    holder = weakref.ref(widget)
+
+    def call(*_):
+        owner = holder()
+        if owner is None or sip.isdeleted(owner):
+            thing.RemoveObserver(tag)
+        else:
+            getattr(owner, method)()
+
+    tag = thing.AddObserver(event, call)
+    return tag

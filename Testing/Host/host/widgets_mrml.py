@@ -38,7 +38,6 @@ class NodeComboBox(QtWidgets.QWidget):
         self._show_hidden, self._children, self._select_new, self._base, self._none_text = False, True, False, "", "None"
         self._filling = False
         self._box.activated.connect(self._chosen)
-        self.destroyed.connect(lambda *_, s=self: None)
 
     # the scene
     def mrmlScene(self):
@@ -51,7 +50,7 @@ class NodeComboBox(QtWidgets.QWidget):
         self._scene, self._tags = scene, []
         if scene is not None:
             events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndImportEvent, scene.EndCloseEvent, scene.EndBatchProcessEvent)
-            self._tags = [scene.AddObserver(event, lambda *_: self._refresh()) for event in events]
+            self._tags = [receivers.observe(self, scene, event, "_refresh") for event in events]
         self._refresh()
 
     def _accepts(self, node):
@@ -76,7 +75,7 @@ class NodeComboBox(QtWidgets.QWidget):
             del self._node_tags[node]
         for node in self._nodes:
             if node not in self._node_tags:
-                self._node_tags[node] = node.AddObserver("ModifiedEvent", lambda *_: self._rename_rows())
+                self._node_tags[node] = receivers.observe(self, node, "ModifiedEvent", "_rename_rows")
         for node in self._nodes:
             if node not in before:
                 receivers.emit(self, "nodeAdded(vtkMRMLNode*)", node)
