@@ -1,0 +1,116 @@
+"""Report, masks and DICOM objects to a folder, and into Slicer's DICOM database where the CT came from it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..errors import CTReasonerError, UsageError
+from .case import Case
+
+FOLDER_KEY = "CTReasoner/ExportFolder"
+
+
+class Exporter:
+    """Asks the engine to write, and shows where it went.
+
+    Parameters
+    ----------
+    ui : the widgets of the panel.
+    on_log : called with a line for the log.
+    """
+
+    def __init__(self, ui: Any, on_log: Callable[[str], None]) -> None:
+        self._ui, self._on_log = ui, on_log
+        self._asked: dict[int, Case] = {}
+        ui.exportFolderButton.directory = str(slicer.util.settingsValue(FOLDER_KEY, "") or Path.home())
+        ui.exportFolderButton.connect("directoryChanged(QString)", self._folder_chosen)
+        self._pending: tuple[Any, Case, Path] | None = None
+
+    def _folder_chosen(self, path: str) -> None:
+        qt.QSettings().setValue(FOLDER_KEY, path)
+
+    @property
+    def is_busy(self) -> bool:
+        return bool(self._asked) or self._pending is not None
+
+    def start(self, engine: Any, case: Case | None) -> None:
+        """Begin an export of what was answered about a CT; a sentence says what is missing."""
+        folder = Path(self._ui.exportFolderButton.directory) / time.strftime("ctreasoner_%Y%m%d_%H%M%S")
+        try:
+            if case is None or not case.conversation.turns:
+                raise UsageError(_("There is no answer to export yet."), code="CTR-USE-010", hint=_("Ask a question first."))
+            folder.mkdir(parents=True, exist_ok=True)
+            case.file(engine.volumes)
+        except (CTReasonerError, OSError) as error:
+            self.tell(getattr(error, "strerror", None) or str(error), getattr(error, "hint", ""))
+            return
+        self._pending = (engine, case, folder)
+        self.tell(_("Exporting …"))
+        self.step()
+
+    def step(self) -> None:
+        """Hand the export to the engine once the CT lies there."""
+        if self._pending is None:
+            return
+        engine, case, folder = self._pending
+        try:
+            file = case.file(engine.volumes)
+            if not file.done():
+                return
+            self._pending = None
+            edited = case.writer.edited_masks(Path(engine.session) / "edited")
+            ask = engine.export(file.result(), folder, source=_dicom_folder(case.node), edited=edited, rejected=case.rejected)
+            self._asked[ask] = case
+        except CTReasonerError as error:
+            self._pending = None
+            self.tell(str(error), error.hint)
+
+    def done(self, ask: int | None, facts: dict[str, Any]) -> None:
+        """Take a message of kind "exported"."""
+        case = self._asked.pop(ask, None)
+        if "files" not in facts:
+            self.tell(facts.get("sentence", _("The export failed.")), facts.get("hint", ""))
+            return
+        folder = Path(facts["folder"])
+        said = _("Exported to {folder}.").format(folder=folder)
+        if case is not None and self._ui.databaseCheckBox.checked:
+            said += " " + self._to_database(folder, case)
+        self.tell(said)
+        self._on_log(f"export: {', '.join(str(v) for v in facts['files'].values())}")
+
+    def tell(self, sentence: str, hint: str = "") -> None:
+        """Show a sentence in the section."""
+        self._ui.exportLabel.text = " ".join(p for p in (sentence, hint) if p)
+        if sentence and "…" not in sentence:
+            self._on_log(f"export: {sentence} {hint}".rstrip())
+
+    def _to_database(self, folder: Path, case: Case) -> str:
+        """Insert the DICOM objects; only where the CT itself came from the database, so that patient and study exist there."""
+        if not instance_uids(case.node):
+            return _("Not added to the database: this CT did not come from it.")
+        from DICOMLib import DICOMUtils
+
+        DICOMUtils.importDicom(str(folder), slicer.dicomDatabase, True)
+        return _("The DICOM objects are in the database.")
+
+
+def instance_uids(node: Any) -> list[str]:
+    """Return the DICOM instances that a volume was loaded from, empty for a volume from a file."""
+    return (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+
+
+def _dicom_folder(node: Any) -> str:
+    """Return the folder of the series that a volume was loaded from, "" where it is not known."""
+    uids = instance_uids(node)
+    if not uids:
+        return ""
+    database = getattr(slicer, "dicomDatabase", None)
+    path = database.fileForInstance(uids[0]) if database is not None else ""
+    return str(Path(path).parent) if path else ""
