@@ -9,7 +9,7 @@ from pathlib import Path
 
 import slicer
 import vtk
-from PyQt5 import QtCore, QtWidgets
+from PyQt5 import QtCore, QtGui, QtWidgets
 
 from . import core as core_module
 from . import errors, helpers, hierarchy, modules, names, qtclasses, slicerapp, uifile
@@ -80,6 +80,8 @@ class Application:
         self.qapp = QtWidgets.QApplication.instance() or slicerapp.SlicerApplication(sys.argv[:1])
         slicerapp.CoreApplication.testing = testing
         self.qapp.setQuitOnLastWindowClosed(False)
+        if self.qapp.platformName() == "offscreen":
+            self.qapp.setFont(QtGui.QFont("DejaVu Sans", 9))         # the size of a desktop; offscreen's own default is larger
         self.core = core_module.Core()
         self.folder = slicerapp.private_folder()
         self.qapp.start(self.core, self.folder)

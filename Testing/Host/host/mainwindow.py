@@ -7,8 +7,59 @@ from PyQt5 import QtCore, QtGui, QtWidgets
 from . import names, receivers
 from .indexclasses import implements
 from .layout import LayoutManager
+from .widgets_ctk import CollapsibleButton, FittedTextBrowser
 
-PANEL_WIDTH = 420
+
+class ModulePanel(QtWidgets.QWidget):
+    """Holds the panel of a module in a scroll area; as wide as the module's minimum, as qSlicerModulePanel is."""
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self.area = QtWidgets.QScrollArea(self)
+        self.area.setWidgetResizable(True)
+        self.area.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarAlwaysOff)
+        box = QtWidgets.QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        box.addWidget(self.area)
+        self._content = None
+
+    def show_module(self, module, panel):
+        """Help and acknowledgement, then the module's own widgets."""
+        self._content = QtWidgets.QWidget()
+        rows = QtWidgets.QVBoxLayout(self._content)
+        rows.setContentsMargins(3, 3, 3, 3)
+        help_section = CollapsibleButton(self._content)
+        help_section.setText("Help && Acknowledgement")
+        text = FittedTextBrowser()
+        text.setHtml(f"{module.helpText}<p>{module.acknowledgementText}</p>")
+        QtWidgets.QVBoxLayout(help_section).addWidget(text)
+        help_section.collapsed = True
+        rows.addWidget(help_section)
+        rows.addWidget(panel)
+        rows.addStretch(1)
+        self.area.setWidget(self._content)
+        panel.show()
+        panel.installEventFilter(self)
+
+    def clear(self, panel):
+        """Let the module's widgets go, unharmed."""
+        panel.removeEventFilter(self)
+        panel.hide()
+        panel.setParent(None)
+        self.area.takeWidget()
+        self._content = None
+
+    def eventFilter(self, watched, event):
+        if event.type() == QtCore.QEvent.Resize:
+            self.updateGeometry()
+        return False
+
+    def minimumSizeHint(self):
+        width = self._content.minimumSizeHint().width() if self._content is not None else 200
+        return QtCore.QSize(width + self.area.verticalScrollBar().sizeHint().width(), super().minimumSizeHint().height())
+
+    def sizeHint(self):
+        return self.minimumSizeHint().expandedTo(QtCore.QSize(400, 300))
 
 
 @implements("qSlicerModuleSelectorToolBar")
@@ -69,11 +120,8 @@ class MainWindow(QtWidgets.QMainWindow):
         self.addToolBar(self._selector)
         self._dock = QtWidgets.QDockWidget("", self)
         self._dock.setObjectName("PanelDockWidget")
-        self._scroll = QtWidgets.QScrollArea(self._dock)
-        self._scroll.setWidgetResizable(True)
-        self._scroll.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarAlwaysOff)
-        self._scroll.setMinimumWidth(PANEL_WIDTH)
-        self._dock.setWidget(self._scroll)
+        self.panel = ModulePanel(self._dock)
+        self._dock.setWidget(self.panel)
         self.addDockWidget(QtCore.Qt.LeftDockWidgetArea, self._dock)
         self.statusBar()
         self.fired = []                                   # names of the window's own shortcuts that ran
@@ -93,8 +141,7 @@ class MainWindow(QtWidgets.QMainWindow):
             raise RuntimeError(f"no module {name}")
         self.leave_module()
         panel = module.widgetRepresentation()
-        self._scroll.setWidget(panel)
-        panel.show()
+        self.panel.show_module(module, panel)
         self._dock.setWindowTitle(module.title)
         self._module = module
         panel.enter()
@@ -103,7 +150,7 @@ class MainWindow(QtWidgets.QMainWindow):
         """Leave the present module, if one is shown."""
         if self._module is not None:
             self._module.panel.exit()
-            self._scroll.takeWidget()
+            self.panel.clear(self._module.panel)
             self._module = None
 
     def _shortcut(self, keys, what, scope, _source):

@@ -73,11 +73,11 @@ class CollapsibleButton(QtWidgets.QAbstractButton):
             child.setVisible(False)
 
     def sizeHint(self):
-        inner = self.layout().sizeHint() if self.layout() is not None else QtCore.QSize(100, 0)
+        inner = self.layout().totalSizeHint() if self.layout() is not None else QtCore.QSize(100, 0)
         return QtCore.QSize(max(inner.width(), 100), self.HEAD) if self.collapsed else inner.expandedTo(QtCore.QSize(100, self.HEAD))
 
     def minimumSizeHint(self):
-        return QtCore.QSize(60, self.HEAD) if self.collapsed or self.layout() is None else self.layout().minimumSize()
+        return QtCore.QSize(60, self.HEAD) if self.collapsed or self.layout() is None else self.layout().totalMinimumSize()
 
     def hitButton(self, place):
         return place.y() <= self.HEAD
