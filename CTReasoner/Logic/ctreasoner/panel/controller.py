@@ -117,6 +117,7 @@ class Controller(Actions):
         self._ct_observers.clear()
         self.asking.fail_all(_("The panel was closed."), "")
         self.engine_box.close()
+        self.engine_box.install.close()
         for case in self.cases.values():
             case.close()
         self.cases.clear()
@@ -242,6 +243,7 @@ class Controller(Actions):
                 self._message(message)
         self.asking.step()
         self.exporter.step()
+        self.engine_box.step()
         self.placing.step()
         self.showing.step(now, idle=not self.asking.is_busy)
         if now >= self._next_edit_check:

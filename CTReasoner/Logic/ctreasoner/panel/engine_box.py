@@ -11,8 +11,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ..client.install import installed_python
 from ..client.local import LocalEngine
 from ..errors import CTReasonerError
+from .installing import InstallBox
 from .recorded import RecordedEngine, Recording
 
 LOCAL, RECORDED = 0, 1
@@ -36,7 +38,7 @@ class EngineBox:
         self._given = False
         self.message: dict[str, Any] = {}
         ui.enginePythonLineEdit.currentPath = str(slicer.util.settingsValue(PYTHON_KEY, "") or "")
-        ui.installProgressBar.visible = False
+        self.install = InstallBox(ui, self._installed, on_log)
         ui.engineKindComboBox.connect("currentIndexChanged(int)", self._kind_chosen)
         ui.enginePythonLineEdit.connect("currentPathChanged(QString)", self._python_chosen)
         ui.engineButton.connect("clicked()", self.start)
@@ -49,8 +51,9 @@ class EngineBox:
 
     @property
     def python(self) -> str:
-        """The interpreter that was chosen, "" for none."""
-        return str(self._ui.enginePythonLineEdit.currentPath or "").strip()
+        """The interpreter that was chosen, else that of the engine that was installed, "" for none."""
+        chosen = str(self._ui.enginePythonLineEdit.currentPath or "").strip()
+        return chosen or str(installed_python() or "")
 
     @property
     def is_there(self) -> bool:
@@ -105,6 +108,11 @@ class EngineBox:
             self._engine.restart()
         self.start()
 
+    def step(self) -> None:
+        """Take what an installation says."""
+        if self.install.step():
+            self.show()
+
     def close(self) -> None:
         """End the engine; its process and its files are gone afterwards."""
         engine, self._engine, self._given = self._engine, None, False
@@ -126,7 +134,7 @@ class EngineBox:
         ui.engineButton.text = _("Start") if self.is_there else _("Get it …")
         ui.restartButton.enabled = self._engine is not None
         ui.enginePythonLineEdit.enabled = not self.is_recorded
-        ui.engineDetailsLabel.text = self._details()
+        ui.engineDetailsLabel.text = self.install.words or self._details()
 
     def _sentence(self, state: str) -> str:
         said = " ".join(p for p in (self.message.get("sentence", ""), self.message.get("hint", "")) if p)
@@ -166,6 +174,16 @@ class EngineBox:
     def _python_chosen(self, path: str) -> None:
         qt.QSettings().setValue(PYTHON_KEY, path)
         self._exchange()
+        if os.path.isfile(path):
+            self.install.check(path)
+
+    def _installed(self, python: str) -> None:
+        """An engine was installed: it is the one that is used now."""
+        if self._ui.enginePythonLineEdit.currentPath != "":
+            self._ui.enginePythonLineEdit.currentPath = ""      # the installed one is found without being named
+        else:
+            self._exchange()
+        self._on_log(f"engine installed: {python}")
 
     def _exchange(self) -> None:
         self.close()

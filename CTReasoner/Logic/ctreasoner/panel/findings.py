@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 COLUMNS = ("segment", "colour", "visible", "volume", "hu", "confidence", "verified", "tier", "origin")
 NAME, COLOUR, VISIBLE = 0, 1, 2
-WIDTHS = {NAME: 116, COLOUR: 22, VISIBLE: 28, 3: 54, 4: 46, 5: 46, 6: 28, 7: 92, 8: 80}
+WIDTHS = {NAME: 106, COLOUR: 22, VISIBLE: 28, 3: 62, 4: 46, 5: 46, 6: 28, 7: 92, 8: 80}
 ORIGINS = {"model": "model", "edited": "corrected", "person": "corrected", "corrected": "corrected", "accepted": "accepted"}
 
 

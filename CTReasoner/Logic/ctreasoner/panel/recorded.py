@@ -152,4 +152,9 @@ def recorded_ct(folder: Path):
         raise InputError(_("No recording is installed."), code="CTR-REC-001", hint=_("Install the extension again."))
     recording = Recording.read(found[0].parent)
     voxels, affine = recording.volume()
-    return slicer.util.addVolumeFromArray(voxels.transpose(2, 1, 0).copy(), ijkToRAS=affine, name=recording.name)
+    node = slicer.util.addVolumeFromArray(voxels.transpose(2, 1, 0).copy(), ijkToRAS=affine, name=recording.name)
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().AutoWindowLevelOff()
+    node.GetDisplayNode().SetWindowLevel(400, 40)
+    slicer.util.setSliceViewerLayers(background=node, fit=True)
+    return node

@@ -1,0 +1,144 @@
+"""Getting the engine: what would be done is said first, then done with progress, and can be cancelled."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from ..client.install import Installer
+
+QUIET = ("idle", "ready", "failed", "cancelled", "checked")
+
+
+class InstallBox:
+    """The buttons "Install the engine", "Start" and "Cancel" and what they tell.
+
+    Parameters
+    ----------
+    ui : the widgets of the panel.
+    on_python : called with the path of a Python that has the engine now.
+    on_log : called with a line for the log.
+    make : makes the `Installer`.
+    """
+
+    def __init__(self, ui: Any, on_python: Callable[[str], None], on_log: Callable[[str], None],
+                 make: Callable[[], Installer] | None = None) -> None:
+        self._ui, self._on_python, self._on_log = ui, on_python, on_log
+        self._make = make or _installer
+        self._installer: Installer | None = None
+        self._plan: Any = None
+        self.words = ""                 # what the section shows in the place of the model's details
+        self.state = "idle"
+        ui.installButton.connect("clicked()", self.next)
+        ui.cancelInstallButton.connect("clicked()", self.cancel)
+        ui.engineSection.connect("contentsCollapsed(bool)", self._folded)
+        self.show()
+
+    @property
+    def installer(self) -> Installer:
+        """Made on first use."""
+        if self._installer is None:
+            self._installer = self._make()
+        return self._installer
+
+    def next(self) -> None:
+        """Say what would be done, or do it when that stands there."""
+        if self.state == "planned" and self._plan is not None and not self._plan.problem:
+            self.installer.start(self._plan)
+        else:
+            self._plan = None
+            self.installer.look()
+
+    def check(self, python: str) -> None:
+        """Find out whether a Python that a person chose can run the engine."""
+        if not self.installer.is_busy:
+            self.installer.check(python)
+
+    def cancel(self) -> None:
+        """Give up the plan, or end the installation; what it made is removed."""
+        if self.state == "planned":
+            self._plan, self.state, self.words = None, "idle", ""
+            self.show()
+        elif self._installer is not None:
+            self._installer.cancel()
+
+    def step(self) -> bool:
+        """Take what the installer says; returns whether there was anything."""
+        messages = self._installer.poll() if self._installer is not None else []
+        for message in messages:
+            self._take(message.facts)
+        return bool(messages)
+
+    def close(self) -> None:
+        """End an installation that runs."""
+        if self._installer is not None:
+            self._installer.close()
+
+    def _take(self, facts: dict[str, Any]) -> None:
+        self.state = facts["state"]
+        handler = getattr(self, f"_on_{self.state}", None)
+        if handler is not None:
+            handler(facts)
+        if self.state != "installing":
+            self._on_log(f"install: {self.state} {facts.get('sentence', '')}".rstrip())
+        self.show()
+
+    def _on_looking(self, _facts: dict[str, Any]) -> None:
+        self.words = _("Looking at this computer …")
+
+    def _on_planned(self, facts: dict[str, Any]) -> None:
+        self._plan = plan = facts["plan"]
+        if plan.problem:
+            self.words = f"{plan.problem['sentence']} {plan.problem['hint']}"
+        else:
+            self.words = "\n".join([_("Start installs the engine:"), *plan.lines])
+
+    def _on_checked(self, facts: dict[str, Any]) -> None:
+        self.words = facts["python"].problem
+
+    def _on_installing(self, facts: dict[str, Any]) -> None:
+        if facts.get("of"):
+            steps = _("Step {step} of {of}: {name}, {seconds} s").format(
+                step=facts["step"], of=facts["of"], name=facts["name"], seconds=round(facts.get("seconds", 0)))
+            self.words = f"{steps}\n{str(facts.get('line', ''))[:160]}"
+            self._ui.installProgressBar.maximum = facts["of"]
+            self._ui.installProgressBar.value = facts["step"] - 1
+
+    def _on_cancelling(self, _facts: dict[str, Any]) -> None:
+        self.words = _("Cancelling; what was installed is being removed …")
+
+    def _on_cancelled(self, _facts: dict[str, Any]) -> None:
+        self.words = _("Cancelled. Nothing was left behind.")
+
+    def _on_failed(self, facts: dict[str, Any]) -> None:
+        self.words = f"{facts.get('sentence', '')} {facts.get('hint', '')}".strip()
+
+    def _on_ready(self, facts: dict[str, Any]) -> None:
+        self.words = ""
+        self._on_python(str(facts["python"]))
+
+    def show(self) -> None:
+        """Bring the buttons up to date."""
+        ui, runs = self._ui, self.state not in (*QUIET, "planned")
+        can_start = self.state == "planned" and self._plan is not None and not self._plan.problem
+        ui.installButton.text = _("Start installing") if can_start else _("Install the engine …")
+        ui.installButton.enabled = not runs
+        ui.cancelInstallButton.visible = runs or self.state == "planned"
+        ui.installProgressBar.visible = self.state in ("installing", "cancelling")
+        if self.words:
+            ui.engineDetailsLabel.text = self.words
+
+    def _folded(self, is_folded: bool) -> None:
+        if not is_folded:
+            self.show()
+
+
+def _installer() -> Installer:
+    """An installer for this Slicer: in the environment in which it was started, with its Python's pip where there is no other."""
+    launcher = shutil.which("PythonSlicer")
+    return Installer(environment=dict(slicer.util.startupEnvironment()), host_python=Path(launcher) if launcher else None)
