@@ -1,0 +1,98 @@
+"""Boxes in the scene: a small pool of ROI nodes that are shown, moved, hidden and used again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import slicer
+
+from . import hierarchy
+from .findings import parts_of_box
+from .volume import to_vtk
+
+ROLE, FOLDER = "CTReasoner.Box", "CTReasoner boxes"
+CT = "CTReasoner.CT"  # node reference of everything that belongs to a CT
+LOOK_COLOURS = ((0.55, 0.75, 0.95), (1.0, 0.87, 0.35), (1.0, 0.62, 0.22), (1.0, 0.36, 0.28))  # by step: wide to close
+
+
+class BoxPool:
+    """The ROI nodes of one CT, by what they show ("a1.o2", "look 1")."""
+
+    def __init__(self, mrml_scene: Any, ct_node: Any) -> None:
+        self.scene, self.ct = mrml_scene, ct_node
+        self._free = [node for node in nodes_of(mrml_scene, ct_node, "vtkMRMLMarkupsROINode") if node.GetAttribute(ROLE)]
+        self._shown: dict[str, tuple[Any, np.ndarray]] = {}
+        for node in self._free:
+            node.SetDisplayVisibility(0)
+
+    def show(self, name: str, label: str, box: np.ndarray, to_world: np.ndarray, colour: Sequence[float]) -> Any:
+        """Show a box under a name; its node. box : matrix of `findings.box_matrix` in the CT's coordinates."""
+        node = self._shown[name][0] if name in self._shown else self._free.pop() if self._free else self._new()
+        self._shown[name] = (node, box)
+        was = node.StartModify()
+        node.SetName(label)
+        _set(node, to_world @ box)
+        display = node.GetDisplayNode()
+        display.SetSelectedColor(*colour)
+        display.SetColor(*colour)
+        display.SetVisibility(1)
+        node.EndModify(was)
+        return node
+
+    def follow(self, to_world: np.ndarray) -> None:
+        """Put the shown boxes where the CT is now."""
+        for node, box in self._shown.values():
+            _set(node, to_world @ box)
+
+    def hide(self, name: str = "") -> None:
+        """Hide a box, all looks ("look") or all boxes (""); their nodes go back to the pool."""
+        for shown in [n for n in self._shown if not name or n == name or n.startswith(f"{name} ")]:
+            node, _ = self._shown.pop(shown)
+            node.SetDisplayVisibility(0)
+            self._free.append(node)
+
+    def is_shown(self, name: str) -> bool:
+        return name in self._shown
+
+    def node(self, name: str) -> Any:
+        """The ROI node that shows a name, or None."""
+        return self._shown[name][0] if name in self._shown else None
+
+    def lose(self, node: Any) -> None:
+        """A node is being removed from the scene."""
+        self._free = [n for n in self._free if n is not node]
+        self._shown = {name: kept for name, kept in self._shown.items() if kept[0] is not node}
+
+    def _new(self) -> Any:
+        node = slicer.vtkMRMLMarkupsROINode()
+        node.SetAttribute(ROLE, "1")
+        node.SetLocked(True)
+        self.scene.AddNode(node)
+        node.CreateDefaultDisplayNodes()
+        node.SetNodeReferenceID(CT, self.ct.GetID())
+        display = node.GetDisplayNode()
+        display.SetHandlesInteractive(False)
+        display.SetPropertiesLabelVisibility(True)  # the name of the node beside the box
+        display.SetPointLabelsVisibility(False)
+        display.SetFillOpacity(0.06)
+        display.SetTextScale(2.5)
+        hierarchy.place(self.scene, node, self.ct, FOLDER)
+        return node
+
+
+def nodes_of(mrml_scene: Any, ct_node: Any, class_name: str) -> list[Any]:
+    """The nodes of a class that belong to a CT."""
+    every = [mrml_scene.GetNthNodeByClass(n, class_name) for n in range(mrml_scene.GetNumberOfNodesByClass(class_name))]
+    return [node for node in every if node.GetNodeReferenceID(CT) == ct_node.GetID()]
+
+
+def _set(node: Any, world: np.ndarray) -> None:
+    centre, size, axes = parts_of_box(world)
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = np.array(axes).T, centre
+    was = node.StartModify()
+    node.SetAndObserveObjectToNodeMatrix(to_vtk(matrix))
+    node.SetSize(*size)
+    node.EndModify(was)
