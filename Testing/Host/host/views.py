@@ -86,16 +86,6 @@ class AbstractView(QtWidgets.QWidget):
     def setRenderPaused(self, paused):
         return self.pauseRender() if paused else self.resumeRender()
 
-    def getDisplayableManagers(self, collection):
-        for place in range(self._group.GetDisplayableManagerCount()):
-            collection.AddItem(self._group.GetNthDisplayableManager(place))
-
-    def displayableManagerByClassName(self, name):
-        return self._group.GetDisplayableManagerByClassName(name)
-
-    def interactorObserver(self):
-        return self._style
-
     def shut(self):
         """Let go of the scene before the widget goes."""
         self._timer.stop()
@@ -191,13 +181,27 @@ class AbstractView(QtWidgets.QWidget):
         self._interactor.InvokeEvent(name)
 
 
+class Managed:
+    """Displayable managers by class, for the MRML views."""
+
+    def getDisplayableManagers(self, collection):
+        for place in range(self._group.GetDisplayableManagerCount()):
+            collection.AddItem(self._group.GetNthDisplayableManager(place))
+
+    def displayableManagerByClassName(self, name):
+        return self._group.GetDisplayableManagerByClassName(name)
+
+    def interactorObserver(self):
+        return self._style
+
+
 @implements("ctkVTKSliceView")
 class VTKSliceView(AbstractView):
     """Level of inheritance of the index."""
 
 
 @implements("qMRMLSliceView")
-class SliceView(VTKSliceView):
+class SliceView(Managed, VTKSliceView):
     """A slice view; the image is drawn as CTK's light box manager draws it."""
 
     def __init__(self, parent=None):
@@ -284,7 +288,7 @@ class VTKRenderView(AbstractView):
 
 
 @implements("qMRMLThreeDView")
-class ThreeDView(VTKRenderView):
+class ThreeDView(Managed, VTKRenderView):
     """A 3D view."""
 
     def __init__(self, parent=None):
