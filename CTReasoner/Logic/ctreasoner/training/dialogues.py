@@ -5,6 +5,7 @@ Everything here is token ids and keys; pictures come later (see language_stage a
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ctreasoner.appearance.attributes import attributes_for, values_for
@@ -39,7 +40,7 @@ class Composer:
         self.vocabulary = Vocabulary.load()
 
     def draw(self, objects: list[str] | None = None, intent: str | None = None) -> Dialogue:
-        """Any question; with `objects`, one that asks for exactly these (present) objects."""
+        """Any question, often after others; with `objects`, one that asks for exactly these (present) objects for the first time."""
         sample = prompts.draw(self.rng, self.split, intent, objects=objects)
         while sample.pointer or (sample.routes and not sample.mentions and sample.intent != "followup"):
             sample = prompts.draw(self.rng, self.split, intent, objects=objects)      # clicks come from `clicked`
@@ -47,21 +48,43 @@ class Composer:
             return self._follow_up(sample)
         routes = {"question_unsupported": ["decline"], "needs_click": ["need_click"]}.get(sample.intent, list(sample.routes))
         refused = routes in (["decline"], ["need_click"])        # such a plan holds no object
-        return self._dialogue(sample, routes, [] if refused else self._mentioned(sample, 1), [])
+        history, known = self._before(objects or ())
+        return self._dialogue(sample, routes, [] if refused else self._mentioned(sample, known), history)
 
     def clicked(self, key: str | None, named: bool) -> Dialogue:
         """A question with a click on `key` (None: something without a name)."""
+        history, known = self._before(())
+        number = len(known) + 1
         if named and key in OBJECTS:
             sample = prompts.draw(self.rng, self.split, "click_named", objects=[key])
             if sample.pointer:
-                return self._dialogue(sample, list(sample.routes), [(1, key, False)], [])
+                return self._dialogue(sample, list(sample.routes), [(number, key, False)], history)
         sample = prompts.draw(self.rng, self.split, "click")
-        return self._dialogue(sample, list(sample.routes), [(1, key or "thing", False)], [])
+        return self._dialogue(sample, list(sample.routes), [(number, key or "thing", False)], history)
 
     # parts --------------------------------------------------------------------------------------------------
 
-    def _mentioned(self, sample, first: int) -> list[tuple[int, str | None, bool]]:
-        return [(first + n, m.key if m.kind == "known" else None, False) for n, m in enumerate(sample.mentions[:6])]
+    def _mentioned(self, sample, known: list[str]) -> list[tuple[int, str | None, bool]]:
+        """What a question names: an object of an earlier answer is a reference to it, everything else is new."""
+        out, number = [], len(known)
+        for mention in sample.mentions[:6]:
+            key = mention.key if mention.kind == "known" else None
+            if key in known:
+                out.append((known.index(key) + 1, key, True))
+            else:
+                number += 1
+                out.append((number, key, False))
+        return out
+
+    def _before(self, new: Sequence[str]) -> tuple[list[Turn], list[str]]:
+        """Earlier turns (none in most cases) that a question does not depend on, and the objects that they named; none is `new`."""
+        rng, turns, known = self.rng, [], []
+        pool = [k for k in OBJECTS if k != "lung_nodule" and k not in new]
+        for _ in range(rng.choice((0, 0, 0, 1, 1, 2))):
+            keys = rng.sample([k for k in pool if k not in known], rng.choice((1, 1, 2, 3)))
+            turns.append(self._turn(keys, len(known) + 1)[0])
+            known += keys
+        return turns, known
 
     def _dialogue(self, sample, routes, objects, history: list[Turn]) -> Dialogue:
         rng, processor = self.rng, self.processor
@@ -95,7 +118,7 @@ class Composer:
             key = next((m.key for m in sample.mentions if m.key in known), last)
             objects = [(known.index(key) + 1, key, True)]
         elif ref == "same_again":
-            objects = self._mentioned(sample, n + 1)
+            objects = self._mentioned(sample, known)
         else:                                                    # other_side, left, right
             key = PAIR[last] if ref == "other_side" else last.rsplit("_", 1)[0] + "_" + ref
             objects = [(known.index(key) + 1, key, True)] if key in known else [(n + 1, key, False)]

@@ -97,7 +97,7 @@ class SequenceMaker:
             n = rng.randrange(len(features))
             sequence.points.append((position, features[n], places[n]))
         if seen and rng.random() < 0.5:
-            self.block(sequence, dialogue, 1, key, seen)
+            self.block(sequence, dialogue, dialogue.objects[0][0], key, seen)
         else:
             self._words(sequence, dialogue)
         return sequence
