@@ -40,7 +40,7 @@ class Composer:
         self.vocabulary = Vocabulary.load()
 
     def draw(self, objects: list[str] | None = None, intent: str | None = None) -> Dialogue:
-        """Any question, often after others; with `objects`, one that asks for exactly these (present) objects for the first time."""
+        """Any question, often after others; with `objects`, one that asks for exactly these for the first time."""
         sample = prompts.draw(self.rng, self.split, intent, objects=objects)
         while sample.pointer or (sample.routes and not sample.mentions and sample.intent != "followup"):
             sample = prompts.draw(self.rng, self.split, intent, objects=objects)      # clicks come from `clicked`

@@ -26,6 +26,8 @@ from ctreasoner.training.scenes import Scene
 from ctreasoner.training.views import training_cases
 from ctreasoner.training.vision_stage import CodeTable, batch, step_loss
 
+INTENTS = ("segment", "segment", "describe", "mixed", "detect")
+
 
 @dataclass
 class JointStage:
@@ -64,7 +66,7 @@ class Asker:
         if key is None:
             if rng.random() < 0.5:
                 return None
-            dialogue = composer.draw(objects=[None])
+            dialogue = composer.draw(objects=[None], intent=rng.choice(INTENTS))
             sequence = self.maker.plan(dialogue, rng.choice(self.scenes))
             return sequence, sequence.codes[0][0]
         if key not in OBJECTS or not self.holding[key] or key == "lung_nodule":
@@ -73,7 +75,7 @@ class Asker:
         others = [k for k in scene.objects if k not in (key, "lung_nodule")]
         asked = [key, *rng.sample(others, min(len(others), rng.choice((0, 0, 0, 1, 2))))]
         rng.shuffle(asked)
-        dialogue = composer.draw(objects=asked, intent=rng.choice(("segment", "segment", "describe", "mixed", "detect")))
+        dialogue = composer.draw(objects=asked, intent=rng.choice(INTENTS))
         place = next((n for n, o in enumerate(dialogue.objects) if o[1] == key), None)
         if place is None:
             return None
