@@ -12,7 +12,7 @@ import vtk
 from PyQt5 import QtCore, QtGui, QtWidgets
 
 from . import core as core_module
-from . import errors, helpers, hierarchy, modules, names, qtclasses, slicerapp, uifile
+from . import errors, helpers, hierarchy, iomanager, modules, names, qtclasses, slicerapp, uifile
 from . import widgets_ctk, widgets_mrml  # noqa: F401  (they register what they implement)
 from .indexclasses import IndexModule, index_class
 from .mainwindow import AppMainWindow
@@ -87,7 +87,9 @@ class Application:
         self.qapp.start(self.core, self.folder)
         self.scene = slicer.mrmlScene = self.core.scene
         slicer.app = wrap(self.qapp)
-        self._app_handle = slicer.app
+        slicer.dicomDatabase = slicer.app.dicomDatabase()
+        self.imported_dicom = []
+        sys.modules["DICOMLib"], sys.modules["DICOMLib.DICOMUtils"] = iomanager.dicom_utils_module(self.imported_dicom)
         self.manager = self.qapp.moduleManager()
         for name in list(vars(slicer.modules)):
             if not name.startswith("_") and name != "sampleDataSources":

@@ -10,7 +10,7 @@ from PyQt5 import QtCore, QtGui, QtWidgets
 
 from . import errors, names
 
-_TEXT = {"QString", "const char*", "std::string", "QByteArray", "QUrl"}
+_TEXT = {"QString", "qSlicerIO::IOFileType", "const char*", "std::string", "QByteArray", "QUrl"}
 _WHOLE = {"int", "uint", "long", "ulong", "unsigned int", "unsigned long", "qlonglong", "qint64", "vtkIdType", "size_t", "short", "ulonglong",
           "quint64", "vtkMTimeType"}
 _REAL = {"double", "float", "qreal"}

@@ -10,6 +10,7 @@ from PyQt5 import QtCore, QtWidgets
 
 from . import receivers
 from .indexclasses import implements
+from .iomanager import DICOMDatabase, IOManager
 
 START_ENVIRONMENT = dict(os.environ)
 
@@ -69,6 +70,7 @@ class CoreApplication(QtWidgets.QApplication):
         QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
         QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, str(folder / "settings"))
         self._settings = QtCore.QSettings()
+        self._io, self._database = IOManager(core, self), DICOMDatabase(self)
         self._temporary, self._cache = str(folder / "temporary"), str(folder / "cache")
         for path in (self._temporary, self._cache):
             os.makedirs(path, exist_ok=True)
@@ -117,6 +119,12 @@ class CoreApplication(QtWidgets.QApplication):
     def moduleLogic(self, name):
         return self._core.module_logics.get(name)
 
+    def coreIOManager(self):
+        return self._io
+
+    def dicomDatabase(self):
+        return self._database
+
     def settings(self):
         return self._settings
 
@@ -153,6 +161,9 @@ class SlicerApplication(CoreApplication):
 
     def layoutManager(self):
         return self._layout
+
+    def ioManager(self):
+        return self._io
 
     def setLayoutManager(self, manager):
         self._layout = manager
