@@ -99,7 +99,8 @@ class Scene:
         self.mrml.AddNode(layout)
         out = []
         for name, orientation, size in zip(("Red", "Yellow", "Green"), ("Axial", "Sagittal", "Coronal"), dimensions, strict=True):
-            node = slicer.vtkMRMLSliceNode()
+            node = self.mrml.CreateNodeByClass("vtkMRMLSliceNode")  # with the presets of the scene's default node
+            node.UnRegister(None)
             node.SetName(name)
             node.SetLayoutName(name)
             self.mrml.AddNode(node)
