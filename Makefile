@@ -2,6 +2,7 @@
 #   make demo                                   four questions about a real CT
 #   make demo CT=scan.nii.gz QUESTION="..."     your own
 #   make test                                   everything that CI runs
+#   make desktop                                the Slicer module with real views, outside Slicer
 #   make bench                                  the table of times and memory
 #   make lint | make clean
 # On Linux without a GPU pass PyTorch's CPU index to skip the much larger CUDA build: see README, "Install".
@@ -9,7 +10,7 @@
 PYTHON     ?= python3
 TORCH_ARGS ?=
 OUT        ?= demo
-TESTS      ?= Testing/Unit
+TESTS      ?= Testing/Unit Testing/Host
 CT         ?=
 QUESTION   ?=
 
@@ -21,10 +22,10 @@ CHECK := $(BIN)/python -m ctreasoner.system
 export CT QUESTION OUT
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint clean
+.PHONY: help demo test desktop bench lint clean
 
 help:
-	@sed -n '2,7s/^# \{0,1\}//p' Makefile
+	@sed -n '2,8s/^# \{0,1\}//p' Makefile
 
 demo: .venv/.engine
 	@if [ -n "$$CT" ]; then \
@@ -35,7 +36,10 @@ demo: .venv/.engine
 
 test: .venv/.dev
 	$(CHECK) dev
-	$(BIN)/python -m pytest $(TESTS)
+	for tests in $(TESTS); do $(BIN)/python -m pytest $$tests || exit; done    # one process each: torch and Qt need not meet
+
+desktop: .venv/.dev
+	PYTHONPATH=Testing/Host $(BIN)/python -m host
 
 bench: .venv/.bench
 	$(BIN)/ctreasoner bench

@@ -9,7 +9,7 @@ import sys
 
 IMPORTS = {
     "engine": ("torch", "SimpleITK", "scipy.ndimage", "nibabel", "pydicom"),
-    "dev": ("vtkmodules.vtkCommonCore", "vtkmodules.vtkRenderingOpenGL2"),
+    "dev": ("vtkmodules.vtkCommonCore", "vtkmodules.vtkRenderingOpenGL2", "PyQt5.QtWidgets"),
 }
 PROGRAMS = {"engine": (), "dev": ("dciodvfy",)}
 
@@ -24,6 +24,10 @@ PACKAGE_OF = {
     "libXt": "libxt6",
     "libSM": "libsm6",
     "libICE": "libice6",
+    "libfontconfig": "libfontconfig1",
+    "libfreetype": "libfreetype6",
+    "libglib-2.0": "libglib2.0-0",
+    "libgthread-2.0": "libglib2.0-0",
     "libgomp": "libgomp1",
     "libstdc++": "libstdc++6",
     "libz": "zlib1g",
@@ -33,7 +37,7 @@ PACKAGE_OF = {
 
 def explain(error: ImportError, module: str) -> str:
     """Return one sentence about a failed import: the missing library and the package that holds it."""
-    found = re.search(r"((lib[\w+-]+?)\.so[.\d]*): cannot open shared object", str(error))
+    found = re.search(r"((lib[\w.+-]+?)\.so[.\d]*): cannot open shared object", str(error))
     if not found:
         return f"{module} does not load: {error}."
     package = PACKAGE_OF.get(found[2])
