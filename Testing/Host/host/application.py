@@ -13,7 +13,7 @@ from PyQt5 import QtCore, QtGui, QtWidgets
 
 from . import core as core_module
 from . import errors, helpers, hierarchy, iomanager, modules, names, qtclasses, slicerapp, uifile
-from . import widgets_ctk, widgets_mrml  # noqa: F401  (they register what they implement)
+from . import widgets_ctk, widgets_mrml, widgets_segments  # noqa: F401  (they register what they implement)
 from .indexclasses import IndexModule, index_class
 from .mainwindow import AppMainWindow
 from .wrapping import wrap
@@ -41,6 +41,8 @@ def install() -> None:
     errors.install_hook()
     qt = sys.modules["qt"] = qtclasses.QtModule("qt", "Qt as PythonQt shows it")
     qt.QUiLoader = uifile.QUiLoader
+    for name in ("PythonQt", "PythonQt.QtCore", "PythonQt.QtGui", "PythonQt.QtNetwork", "PythonQt.QtUiTools"):
+        sys.modules[name] = qt
     sys.modules["ctk"] = IndexModule("ctk", "CTK's widgets")
     slicer.__class__ = _SlicerModule
     for module_name, members in names.newer_python().items():

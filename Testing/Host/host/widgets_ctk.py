@@ -195,6 +195,38 @@ class FittedTextBrowser(QtWidgets.QTextBrowser):
         super().__init__(parent)
         self.setVerticalScrollBarPolicy(QtCore.Qt.ScrollBarAlwaysOff)
         self.document().documentLayout().documentSizeChanged.connect(lambda *_: self.updateGeometry())
+        self._collapsed, self._whole, self._more, self._less, self._scrolls = True, None, "Show details...", "Hide details.", False
+        self.anchorClicked.connect(self._link)
+
+    def _link(self, url):
+        if url.toString() == "#":
+            self.collapsed = not self._collapsed
+
+    def _show(self):
+        """Up to the first empty line (or ``<p>``) while collapsed, with a link to the rest."""
+        if self._whole is not None:
+            start, end, tail = self._whole.partition("<br>")
+            text = f'{start} <a href="#">{self._more}</a>' if self._collapsed and end else f'{start}{end}{tail} <a href="#">{self._less}</a>'
+            self.setHtml(text if end else self._whole)
+
+    def setCollapsibleText(self, text):
+        self._whole = text
+        self._show()
+
+    def setCollapsibleHtml(self, text):
+        self.setCollapsibleText(text)
+
+    def collapsibleText(self):
+        return self._whole or ""
+
+    @property
+    def collapsed(self):
+        return self._collapsed
+
+    @collapsed.setter
+    def collapsed(self, folded):
+        self._collapsed = folded
+        self._show()
 
     def sizeHint(self):
         return QtCore.QSize(200, int(self.document().size().height()) + 2 * self.frameWidth())
@@ -307,6 +339,8 @@ def _kept(attribute):
     return property(lambda self: getattr(self, attribute), write)
 
 
+FittedTextBrowser.showDetailsText, FittedTextBrowser.hideDetailsText = _kept("_more"), _kept("_less")
+FittedTextBrowser.disableMouseScroll = _kept("_scrolls")
 PathLineEdit.filters, PathLineEdit.label = _kept("_filters"), _kept("_label")
 PathLineEdit.options, PathLineEdit.minimumContentsLength = _kept("_options"), _kept("_length")
 

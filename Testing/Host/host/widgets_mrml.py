@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from PyQt5 import QtCore, QtWidgets
+from PyQt5 import QtWidgets
 
 from . import receivers
 from .indexclasses import implements
+from .widgets_ctk import CollapsibleButton
 
 
 @implements("qSlicerWidget")
@@ -249,6 +250,53 @@ class NodeComboBox(QtWidgets.QWidget):
         self._box.setSizeAdjustPolicy(policy)
 
 
+@implements("qMRMLCollapsibleButton")
+class MRMLCollapsibleButton(CollapsibleButton):
+    """A collapsible button that can hand a scene on."""
+
+
+@implements("ctkMenuButton")
+class MenuButton(QtWidgets.QPushButton):
+    """Level of inheritance of the index."""
+
+
+@implements("qMRMLSegmentationShow3DButton")
+class Show3DButton(MenuButton):
+    """Shows a segmentation's closed surfaces."""
+
+    def __init__(self, parent=None):
+        super().__init__("Show 3D", parent)
+        self.setCheckable(True)
+        self._node, self._locked = None, False
+        self.toggled.connect(self._toggled)
+
+    def setSegmentationNode(self, node):
+        self._node = node
+        self.setEnabled(node is not None and not self._locked)
+        shown = node is not None and node.GetSegmentation().ContainsRepresentation("Closed surface")
+        self.blockSignals(True)
+        self.setChecked(bool(shown))
+        self.blockSignals(False)
+
+    def segmentationNode(self):
+        return self._node
+
+    @property
+    def locked(self):
+        return self._locked
+
+    @locked.setter
+    def locked(self, locked):
+        self._locked = locked
+
+    def setLocked(self, locked):
+        self._locked = locked
+
+    def _toggled(self, shown):
+        if self._node is not None:
+            self._node.CreateClosedSurfaceRepresentation() if shown else self._node.RemoveClosedSurfaceRepresentation()
+
+
 def _switch(attribute):
     def read(self):
         return getattr(self, attribute)
@@ -264,4 +312,4 @@ for _name, _attribute in (("noneEnabled", "_none"), ("addEnabled", "_add"), ("re
                           ("selectNodeUponCreation", "_select_new")):
     setattr(NodeComboBox, _name, _switch(_attribute))
 
-__all__ = ["NodeComboBox", "QtCore", "SlicerWidget"]
+__all__ = ["NodeComboBox", "SlicerWidget"]
