@@ -17,7 +17,8 @@ def window(app):
 
 
 @pytest.mark.parametrize(("keys", "what"), [
-    ("Ctrl+O", "FileAddDataAction"), ("Ctrl+S", "FileSaveSceneAction"), ("Ctrl+W", "FileCloseSceneAction"), ("Ctrl+H", "ModuleHomeAction"),
+    ("Ctrl+O", "FileAddDataAction"), ("Ctrl+S", "FileSaveSceneAction"), ("Ctrl+W", "FileCloseSceneAction"),
+    ("Ctrl+H", "ModuleHomeAction"),
     ("Ctrl+4", "ViewExtensionsManagerAction"), ("Ctrl+2", "EditApplicationSettingsAction"), ("Ctrl+5", "panel dock"),
     ("Ctrl+0", "error log"), ("Ctrl+3", "Python console"), ("Ctrl+1", "documentation"), ("Ctrl+F", "module finder"),
     ("Ctrl+Left", "previous module"), ("Ctrl+Right", "next module"), ("Ctrl+Shift+A", "create markups node"),

@@ -58,7 +58,7 @@ WRONG = [
     ("pyqtSlot", "qt.pyqtSlot", NotThere),
     ("sip", "qt.sip", NotThere),
     ("a callable for addAction", "qt.QMenu().addAction('Open', print)", Wrong),
-    ("a callable as QShortcut's keyword", "qt.QShortcut(qt.QKeySequence('Ctrl+P'), slicer.util.mainWindow(), activated=print)", Wrong),
+    ("a callable as QShortcut's keyword", "qt.QShortcut(qt.QKeySequence('F9'), slicer.util.mainWindow(), activated=print)", Wrong),
     ("output arguments", "qt.QVBoxLayout().getContentsMargins()", Missing),
     ("signal.emit", "qt.QPushButton().clicked.emit(True)", NotThere),
     ("the decorator form of connect", "qt.QPushButton().clicked[bool]", TypeError),
@@ -138,45 +138,146 @@ RIGHT = [
     ("a slider's value", "w = qt.QSlider(); w.maximum = 10; w.value = 7; assert w.value == 7"),
     ("a spin box", "w = qt.QSpinBox(); w.setRange(0, 5); w.value = 9; assert w.value == 5"),
     ("a combo box", "w = qt.QComboBox(); w.addItems(['a', 'b']); w.currentIndex = 1; assert w.currentText == 'b'"),
-    ("a line edit", "w = qt.QLineEdit(); w.placeholderText = 'Ask'; w.text = 'liver'; assert w.text == 'liver' and not w.hasSelectedText"),
+    ("a line edit", """
+        w = qt.QLineEdit()
+        w.placeholderText = 'Ask'
+        w.text = 'liver'
+        assert w.text == 'liver' and not w.hasSelectedText
+        """),
     ("a plain text edit", "w = qt.QPlainTextEdit(); w.setPlainText('x'); assert w.toPlainText() == 'x' and w.plainText == 'x'"),
-    ("a text browser", "w = qt.QTextBrowser(); w.openLinks = False; w.setHtml('<a href=\"x\">y</a>'); assert 'y' in w.toPlainText()"),
+    ("a text browser", """
+        w = qt.QTextBrowser()
+        w.openLinks = False
+        w.setHtml('<a href="x">y</a>')
+        assert 'y' in w.toPlainText()
+        """),
     ("a progress bar", "w = qt.QProgressBar(); w.maximum = 5; w.value = 2; assert w.value == 2"),
     ("enums of Qt", "assert qt.Qt.AlignRight | qt.Qt.AlignVCenter and qt.QFrame.HLine == 4"),
     ("a font", "w = qt.QLabel(); f = w.font; f.setBold(True); w.font = f; assert w.font.bold()"),
     ("a colour", "c = qt.QColor(1, 2, 3); assert c.red() == 1 and c.name() == '#010203'"),
     ("values compare", "assert qt.QSize(1, 2) == qt.QSize(1, 2) and qt.QPoint(1, 2) + qt.QPoint(1, 1) == qt.QPoint(2, 3)"),
     ("a style sheet", "w = qt.QWidget(); w.styleSheet = 'color: red'; assert w.styleSheet == 'color: red'"),
-    ("layouts", "w = qt.QWidget(); l = qt.QVBoxLayout(w); l.addWidget(qt.QLabel('x')); assert l.count() == 1 and l.itemAt(0).widget().text == 'x'"),
+    ("layouts", """
+        w = qt.QWidget()
+        l = qt.QVBoxLayout(w)
+        l.addWidget(qt.QLabel('x'))
+        assert l.count() == 1 and l.itemAt(0).widget().text == 'x'
+        """),
     ("a form layout", "w = qt.QWidget(); l = qt.QFormLayout(w); l.addRow('Name', qt.QLineEdit()); assert l.rowCount() == 1"),
     ("widget.layout() is a method", "w = qt.QWidget(); w.setLayout(qt.QVBoxLayout()); assert w.layout() is not None"),
     ("the same object twice", "w = qt.QWidget(); l = qt.QLabel('x', w); assert l.parent() == w and w.children()[0] is l"),
-    ("findChild with type and name", "w = qt.QWidget(); l = qt.QLabel('x', w); l.objectName = 'n'; assert w.findChild(qt.QLabel, 'n') == l"),
-    ("findChildren", "w = qt.QWidget(); [qt.QLabel('x', w).setObjectName('l') for i in range(3)]; assert len(w.findChildren(qt.QLabel)) == 3"),
+    ("findChild with type and name", """
+        w = qt.QWidget()
+        l = qt.QLabel('x', w)
+        l.objectName = 'n'
+        assert w.findChild(qt.QLabel, 'n') == l
+        """),
+    ("findChildren", """
+        w = qt.QWidget()
+        [qt.QLabel('x', w).setObjectName('l') for i in range(3)]
+        assert len(w.findChildren(qt.QLabel)) == 3
+        """),
     ("a named child is an attribute", "w = qt.QWidget(); l = qt.QLabel('x', w); l.objectName = 'child'; assert w.child == l"),
     ("dynamic properties", "w = qt.QWidget(); w.setProperty('Tag', 'x'); assert w.property('Tag') == 'x' and w.Tag == 'x'"),
     ("property() of a real property", "w = qt.QLabel('x'); assert w.property('text') == 'x'"),
-    ("className and inherits", "w = slicer.qMRMLNodeComboBox(); assert w.className() == 'qMRMLNodeComboBox' and w.inherits('QWidget')"),
+    ("className and inherits", """
+        w = slicer.qMRMLNodeComboBox()
+        assert w.className() == 'qMRMLNodeComboBox' and w.inherits('QWidget')
+        """),
     ("isWidgetType", "assert slicer.qMRMLNodeComboBox().isWidgetType()"),
     ("a trailing underscore", "assert callable(qt.QDialog().exec_) and callable(qt.QLabel().clear_)"),
-    ("connect by string", "b = qt.QPushButton(); heard = []; assert b.connect('clicked()', lambda: heard.append(1)); b.click(); assert heard == [1]"),
-    ("connect with the argument", "b = qt.QPushButton(); heard = []; b.connect('clicked(bool)', heard.append); b.click(); assert heard == [False]"),
-    ("extra arguments are dropped", "b = qt.QPushButton(); heard = []; b.connect('clicked(bool)', lambda: heard.append(1)); b.click(); assert heard"),
-    ("defaults count as arguments", "b = qt.QPushButton(); h = []; b.connect('clicked(bool)', lambda x='mine': h.append(x)); b.click(); assert h == [False]"),
+    ("connect by string", """
+        b = qt.QPushButton()
+        heard = []
+        assert b.connect('clicked()', lambda: heard.append(1))
+        b.click()
+        assert heard == [1]
+        """),
+    ("connect with the argument", """
+        b = qt.QPushButton()
+        heard = []
+        b.connect('clicked(bool)', heard.append)
+        b.click()
+        assert heard == [False]
+        """),
+    ("extra arguments are dropped", """
+        b = qt.QPushButton()
+        heard = []
+        b.connect('clicked(bool)', lambda: heard.append(1))
+        b.click()
+        assert heard
+        """),
+    ("defaults count as arguments", """
+        b = qt.QPushButton()
+        h = []
+        b.connect('clicked(bool)', lambda x='mine': h.append(x))
+        b.click()
+        assert h == [False]
+        """),
     ("partials receive everything", """
         import functools
         b = qt.QPushButton(); heard = []
         b.connect('clicked(bool)', functools.partial(lambda *a: heard.append(a), 'p')); b.click()
         assert heard == [('p', False)]
         """),
-    ("signal attributes connect", "b = qt.QPushButton(); h = []; b.clicked.connect(lambda: h.append(1)); b.click(); assert h == [1]"),
-    ("disconnect", "b = qt.QPushButton(); h = []; f = h.append; b.connect('clicked(bool)', f); assert b.disconnect('clicked(bool)', f); b.click(); assert not h"),
-    ("a signal is called to emit it", "b = qt.QPushButton(); h = []; b.connect('clicked(bool)', h.append); b.clicked(True); assert h == [True]"),
-    ("connect to a C++ slot", "e = qt.QLineEdit(); l = qt.QLabel(); e.connect('textChanged(QString)', l, 'setText(QString)'); e.text = 'x'; assert l.text == 'x'"),
-    ("overloads of a signal by types", "s = qt.QComboBox(); s.addItems(['a', 'b']); h = []; s.connect('currentIndexChanged(int)', h.append); s.currentIndex = 1; assert h == [1]"),
-    ("blockSignals", "s = qt.QSlider(); h = []; s.connect('valueChanged(int)', h.append); s.blockSignals(True); s.value = 5; s.blockSignals(False); assert not h"),
+    ("signal attributes connect", """
+        b = qt.QPushButton()
+        h = []
+        b.clicked.connect(lambda: h.append(1))
+        b.click()
+        assert h == [1]
+        """),
+    ("disconnect", """
+        b = qt.QPushButton()
+        h = []
+        f = h.append
+        b.connect('clicked(bool)', f)
+        assert b.disconnect('clicked(bool)', f)
+        b.click()
+        assert not h
+        """),
+    ("a signal is called to emit it", """
+        b = qt.QPushButton()
+        h = []
+        b.connect('clicked(bool)', h.append)
+        b.clicked(True)
+        assert h == [True]
+        """),
+    ("connect to a C++ slot", """
+        e = qt.QLineEdit()
+        l = qt.QLabel()
+        e.connect('textChanged(QString)', l, 'setText(QString)')
+        e.text = 'x'
+        assert l.text == 'x'
+        """),
+    ("overloads of a signal by types", """
+        s = qt.QComboBox()
+        s.addItems(['a', 'b'])
+        h = []
+        s.connect('currentIndexChanged(int)', h.append)
+        s.currentIndex = 1
+        assert h == [1]
+        """),
+    ("blockSignals", """
+        s = qt.QSlider()
+        h = []
+        s.connect('valueChanged(int)', h.append)
+        s.blockSignals(True)
+        s.value = 5
+        s.blockSignals(False)
+        assert not h
+        """),
     ("QTimer.singleShot", "h = []; qt.QTimer.singleShot(0, lambda: h.append(1)); app.process(20); assert h == [1]"),
-    ("a timer", "t = qt.QTimer(); t.setInterval(1); t.setSingleShot(True); h = []; t.connect('timeout()', lambda: h.append(1)); t.start(); app.process(30); assert h == [1]"),
+    ("a timer", """
+        t = qt.QTimer()
+        t.setInterval(1)
+        t.setSingleShot(True)
+        h = []
+        t.connect('timeout()', lambda: h.append(1))
+        t.start()
+        app.process(30)
+        assert h == [1]
+        """),
     ("an event filter", """
         class Keys(qt.QObject):
             def __init__(self, parent):
@@ -222,33 +323,86 @@ RIGHT = [
         s.connect('activated()', lambda: h.append(1)); w.activateWindow(); app.process(); host.key(w, 'Ctrl+Alt+J'); assert h == [1]
         s.setParent(None); s.deleteLater()
         """),
-    ("settings", "qt.QSettings().setValue('Host/Test', 'x'); assert qt.QSettings().value('Host/Test') == 'x' and slicer.util.settingsValue('Host/Test', '') == 'x'"),
+    ("settings", """
+        qt.QSettings().setValue('Host/Test', 'x')
+        assert qt.QSettings().value('Host/Test') == 'x' and slicer.util.settingsValue('Host/Test', '') == 'x'
+        """),
     ("the clipboard", "qt.QApplication.clipboard().setText('copied'); assert slicer.app.clipboard().text() == 'copied'"),
-    ("node selector: the first node is chosen", "n = add('vtkMRMLTextNode'); s = selector(['vtkMRMLTextNode']); assert s.currentNode() is n and s.currentNodeID == n.GetID()"),
-    ("node selector: None is a choice", "add('vtkMRMLTextNode'); s = selector(['vtkMRMLTextNode'], none=True); assert s.currentNode() is None and s.currentNodeID == ''"),
+    ("node selector: the first node is chosen", """
+        n = add('vtkMRMLTextNode')
+        s = selector(['vtkMRMLTextNode'])
+        assert s.currentNode() is n and s.currentNodeID == n.GetID()
+        """),
+    ("node selector: None is a choice", """
+        add('vtkMRMLTextNode')
+        s = selector(['vtkMRMLTextNode'], none=True)
+        assert s.currentNode() is None and s.currentNodeID == ''
+        """),
     ("node selector: signals", """
         s = selector(['vtkMRMLTextNode'], none=True); h = []
         s.connect('currentNodeChanged(vtkMRMLNode*)', h.append); n = add('vtkMRMLTextNode'); s.setCurrentNode(n); assert h == [n]
         """),
-    ("node selector: a removed node goes", "n = add('vtkMRMLTextNode'); s = selector(['vtkMRMLTextNode']); slicer.mrmlScene.RemoveNode(n); assert s.currentNode() is None"),
+    ("node selector: a removed node goes", """
+        n = add('vtkMRMLTextNode')
+        s = selector(['vtkMRMLTextNode'])
+        slicer.mrmlScene.RemoveNode(n)
+        assert s.currentNode() is None
+        """),
     ("node selector: hidden nodes are not offered", """
         n = slicer.vtkMRMLTextNode(); n.SetHideFromEditors(1); slicer.mrmlScene.AddNode(n)
         assert selector(['vtkMRMLTextNode']).nodeCount() == 0
         """),
-    ("node selector: subclasses are offered", "add('vtkMRMLLabelMapVolumeNode'); assert selector(['vtkMRMLScalarVolumeNode']).nodeCount() == 1"),
+    ("node selector: subclasses are offered", """
+        add('vtkMRMLLabelMapVolumeNode')
+        assert selector(['vtkMRMLScalarVolumeNode']).nodeCount() == 1
+        """),
     ("node selector: addNode", "s = selector(['vtkMRMLTextNode'], none=True); n = s.addNode(); assert s.currentNode() is n"),
-    ("path line edit", "p = ctk.ctkPathLineEdit(); h = []; p.connect('currentPathChanged(QString)', h.append); p.currentPath = '/tmp/x'; assert h == ['/tmp/x']"),
-    ("collapsible button", "c = ctk.ctkCollapsibleButton(); h = []; c.connect('contentsCollapsed(bool)', h.append); c.collapsed = True; assert h == [True]"),
-    ("slider widget", "s = ctk.ctkSliderWidget(); s.maximum = 10; h = []; s.connect('valueChanged(double)', h.append); s.value = 2.5; assert h == [2.5]"),
+    ("path line edit", """
+        p = ctk.ctkPathLineEdit()
+        h = []
+        p.connect('currentPathChanged(QString)', h.append)
+        p.currentPath = '/tmp/x'
+        assert h == ['/tmp/x']
+        """),
+    ("collapsible button", """
+        c = ctk.ctkCollapsibleButton()
+        h = []
+        c.connect('contentsCollapsed(bool)', h.append)
+        c.collapsed = True
+        assert h == [True]
+        """),
+    ("slider widget", """
+        s = ctk.ctkSliderWidget()
+        s.maximum = 10
+        h = []
+        s.connect('valueChanged(double)', h.append)
+        s.value = 2.5
+        assert h == [2.5]
+        """),
     ("the scene signal reaches a selector", """
         w = slicer.qMRMLWidget(); s = slicer.qMRMLNodeComboBox(); s.nodeTypes = ['vtkMRMLTextNode']
         w.connect('mrmlSceneChanged(vtkMRMLScene*)', s, 'setMRMLScene(vtkMRMLScene*)'); w.setMRMLScene(slicer.mrmlScene)
         assert s.mrmlScene() is slicer.mrmlScene
         """),
-    ("module logics", "assert slicer.modules.segmentations.logic().IsA('vtkSlicerSegmentationsModuleLogic') and slicer.modules.markups.name == 'Markups'"),
-    ("the views", "v = slicer.app.layoutManager().sliceWidget('Red').sliceView(); assert v.interactor() is not None and v.mrmlSliceNode().GetName() == 'Red'"),
-    ("the 3D view's camera", "v = slicer.app.layoutManager().threeDWidget(0).threeDView(); assert v.cameraNode().IsA('vtkMRMLCameraNode')"),
-    ("slicer.util.NodeModify", "n = add('vtkMRMLTextNode'); m = slicer.util.NodeModify(n); m.__enter__(); n.SetText('x'); m.__exit__(None, None, None)"),
+    ("module logics", """
+        assert slicer.modules.segmentations.logic().IsA('vtkSlicerSegmentationsModuleLogic')
+        assert slicer.modules.markups.name == 'Markups'
+        """),
+    ("the views", """
+        v = slicer.app.layoutManager().sliceWidget('Red').sliceView()
+        assert v.interactor() is not None and v.mrmlSliceNode().GetName() == 'Red'
+        """),
+    ("the 3D view's camera", """
+        v = slicer.app.layoutManager().threeDWidget(0).threeDView()
+        assert v.cameraNode().IsA('vtkMRMLCameraNode')
+        """),
+    ("slicer.util.NodeModify", """
+        n = add('vtkMRMLTextNode')
+        m = slicer.util.NodeModify(n)
+        m.__enter__()
+        n.SetText('x')
+        m.__exit__(None, None, None)
+        """),
     ("RenderBlocker", "with slicer.util.RenderBlocker(): pass"),
     ("tr keeps placeholders", "from slicer.i18n import tr as _; assert _('{n} looks').format(n=3) == '3 looks'"),
     ("parameter node wrapper", """
@@ -332,8 +486,9 @@ def names_for_code(app):
         cls = wrapper.parameterNodeWrapper(type("P", (), {"__annotations__": {"value": kind}}))
         return cls(node()).connectParametersToGui({"value": widget})
 
-    return {"qt": qt, "ctk": ctk, "slicer": slicer, "vtk": vtk, "host": host, "app": app, "add": add, "selector": selector, "node": node,
-            "connect_gui": connect_gui, "parameterNodeWrapper": wrapper.parameterNodeWrapper, "WithinRange": wrapper.WithinRange,
+    return {"qt": qt, "ctk": ctk, "slicer": slicer, "vtk": vtk, "host": host, "app": app, "add": add, "selector": selector,
+            "node": node, "connect_gui": connect_gui, "parameterNodeWrapper": wrapper.parameterNodeWrapper,
+            "WithinRange": wrapper.WithinRange,
             "Annotated": typing.Annotated, "UI": UI.format(**GOOD)}
 
 

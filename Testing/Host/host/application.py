@@ -12,8 +12,21 @@ import vtk
 from PyQt5 import QtCore, QtGui, QtWidgets
 
 from . import core as core_module
-from . import errors, helpers, hierarchy, iomanager, modules, names, qtclasses, slicerapp, uifile
-from . import widgets_ctk, widgets_mrml, widgets_segments  # noqa: F401  (they register what they implement)
+from . import (  # noqa: F401  (they register what they implement)
+    errors,
+    helpers,
+    hierarchy,
+    iomanager,
+    modules,
+    names,
+    qtclasses,
+    slicerapp,
+    uifile,
+    widgets_ctk,
+    widgets_mrml,
+    widgets_segments,
+    widgets_values,
+)
 from .indexclasses import IndexModule, index_class
 from .mainwindow import AppMainWindow
 from .wrapping import wrap
@@ -55,6 +68,7 @@ def install() -> None:
     slicer.packaging = sys.modules["slicer.packaging"] = helpers.Packaging()
     sys.modules["SampleData"] = helpers.sample_data_module()
     from . import parameters, scripted
+
     slicer.ScriptedLoadableModule = sys.modules["slicer.ScriptedLoadableModule"] = scripted
     slicer.parameterNodeWrapper = sys.modules["slicer.parameterNodeWrapper"] = parameters
 
@@ -83,7 +97,7 @@ class Application:
         slicerapp.CoreApplication.testing = testing
         self.qapp.setQuitOnLastWindowClosed(False)
         if self.qapp.platformName() == "offscreen":
-            self.qapp.setFont(QtGui.QFont("DejaVu Sans", 9))         # the size of a desktop; offscreen's own default is larger
+            self.qapp.setFont(QtGui.QFont("DejaVu Sans", 9))  # the size of a desktop; offscreen's own default is larger
         self.core = core_module.Core()
         self.folder = slicerapp.private_folder()
         self.qapp.start(self.core, self.folder)
@@ -116,6 +130,7 @@ class Application:
         """Load a scripted module from its file; with a window its panel is shown. Returns the module's widget object, or None."""
         module = modules.load_scripted(Path(path), self.core, self.manager)
         from . import receivers
+
         receivers.emit(self.qapp, "startupCompleted()")
         if self.window is not None:
             self.window.moduleSelector().list_module(module.name)

@@ -12,8 +12,11 @@ OPTIONS = ("SCRIPTS", "RESOURCES", "SUBDIRS", "NAME", "WITH_GENERIC_TESTS", "WIT
 
 def calls(text: str, folder: Path = Path()) -> list[tuple[str, list[str]]]:
     """Every command of a CMake file with its words; variables of ``set`` and ``file(GLOB...)`` are put in."""
-    words = [quoted if quoted is not None else (bracket or word) for quoted, bracket, word in
-             ((m.group(1), m.group(2), m.group(3)) for m in _TOKEN.finditer(text)) if quoted or bracket or word]
+    words = [
+        quoted if quoted is not None else (bracket or word)
+        for quoted, bracket, word in ((m.group(1), m.group(2), m.group(3)) for m in _TOKEN.finditer(text))
+        if quoted or bracket or word
+    ]
     found, variables, place = [], {}, 0
     while place < len(words) - 1:
         if words[place + 1] != "(":

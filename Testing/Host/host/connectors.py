@@ -86,6 +86,7 @@ def _choices(widget, kind, annotations):
         if not places:
             raise ValueError(f"Unable to find value {value} in choices {[c for _, c in pairs]}")
         widget.currentIndex = places[0]
+
     return Connector(widget, "currentIndexChanged", lambda: pairs[widget.currentIndex][1], write)
 
 
@@ -94,6 +95,7 @@ def connector_for(widget, datatype) -> Connector:
     import ctk
     import qt
     import slicer
+
     kind, annotations = splitAnnotations(datatype)
     exact = type(widget)
     if kind is bool and exact in (qt.QCheckBox, ctk.ctkCheckBox):
@@ -103,23 +105,41 @@ def connector_for(widget, datatype) -> Connector:
         return _value(widget, "checked", "toggled")
     if kind is int and exact in (qt.QSlider, qt.QSpinBox):
         return _number(widget, kind, annotations, (qt.QSlider,), True)
-    if kind in (int, float) and exact in (qt.QDoubleSpinBox, ctk.ctkSliderWidget, slicer.qMRMLSliderWidget, ctk.ctkDoubleSlider,
-                                          ctk.ctkDoubleSpinBox, slicer.qMRMLSpinBox):
+    if kind in (int, float) and exact in (
+        qt.QDoubleSpinBox,
+        ctk.ctkSliderWidget,
+        slicer.qMRMLSliderWidget,
+        ctk.ctkDoubleSlider,
+        ctk.ctkDoubleSpinBox,
+        slicer.qMRMLSpinBox,
+    ):
         return _number(widget, kind, annotations, (ctk.ctkSliderWidget, slicer.qMRMLSliderWidget), False)
-    if exact in (qt.QComboBox, ctk.ctkComboBox) and (kind in (int, float, str, bool) or isinstance(kind, type) and issubclass(kind, enum.Enum)):
+    if exact in (qt.QComboBox, ctk.ctkComboBox) and (
+        kind in (int, float, str, bool) or (isinstance(kind, type) and issubclass(kind, enum.Enum))
+    ):
         return _choices(widget, kind, annotations)
     if kind is str and exact is qt.QLineEdit:
+
         def write(value):
             if value != widget.text:
                 widget.text = value
+
         return Connector(widget, "textChanged", lambda: widget.text, write)
     if kind is str and exact is qt.QLabel:
         return _value(widget, "text", None)
     if kind is str and exact is qt.QTextEdit:
         return Connector(widget, "textChanged", widget.toPlainText, widget.setPlainText)
-    for name, attribute, signal in (("ctkPathLineEdit", "currentPath", "currentPathChanged"), ("ctkDirectoryButton", "directory", "directoryChanged")):
+    for name, attribute, signal in (
+        ("ctkPathLineEdit", "currentPath", "currentPathChanged"),
+        ("ctkDirectoryButton", "directory", "directoryChanged"),
+    ):
         if kind in PATHS and exact is getattr(ctk, name):
-            return Connector(widget, signal, lambda a=attribute: kind(getattr(widget, a)), lambda value, a=attribute: setattr(widget, a, str(value)))
+            return Connector(
+                widget,
+                signal,
+                lambda a=attribute: kind(getattr(widget, a)),
+                lambda value, a=attribute: setattr(widget, a, str(value)),
+            )
     if exact is slicer.qMRMLNodeComboBox and isNodeOrUnionOfNodes(datatype):
         widget.nodeTypes = getNodeTypes(datatype)
         return Connector(widget, "currentNodeChanged", widget.currentNode, widget.setCurrentNode)

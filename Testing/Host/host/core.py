@@ -10,20 +10,46 @@ import vtk
 
 from . import errors, names
 
-SLICE_MANAGERS = ["vtkMRMLVolumeGlyphSliceDisplayableManager", "vtkMRMLModelSliceDisplayableManager", "vtkMRMLCrosshairDisplayableManager",
-                  "vtkMRMLOrientationMarkerDisplayableManager", "vtkMRMLRulerDisplayableManager", "vtkMRMLScalarBarDisplayableManager",
-                  "vtkMRMLMarkupsDisplayableManager", "vtkMRMLSegmentationsDisplayableManager2D",
-                  "vtkMRMLTransformsDisplayableManager2D"]
-THREED_MANAGERS = ["vtkMRMLCameraDisplayableManager", "vtkMRMLViewDisplayableManager", "vtkMRMLModelDisplayableManager",
-                   "vtkMRMLThreeDReformatDisplayableManager", "vtkMRMLCrosshairDisplayableManager3D",
-                   "vtkMRMLOrientationMarkerDisplayableManager", "vtkMRMLRulerDisplayableManager", "vtkMRMLMarkupsDisplayableManager",
-                   "vtkMRMLSegmentationsDisplayableManager3D", "vtkMRMLVolumeRenderingDisplayableManager"]
-LOGICS = {"Volumes": "vtkSlicerVolumesLogic", "Segmentations": "vtkSlicerSegmentationsModuleLogic", "Markups": "vtkSlicerMarkupsLogic",
-          "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic", "VolumeRendering": "vtkSlicerVolumeRenderingLogic",
-          "Models": "vtkSlicerModelsLogic", "Transforms": "vtkSlicerTransformLogic", "Terminologies": "vtkSlicerTerminologiesModuleLogic",
-          "Texts": "vtkSlicerTextsLogic", "Tables": "vtkSlicerTablesLogic", "Colors": "vtkSlicerColorLogic",
-          "Cameras": "vtkSlicerCamerasModuleLogic", "Sequences": "vtkSlicerSequencesLogic", "CropVolume": "vtkSlicerCropVolumeLogic",
-          "Units": "vtkSlicerUnitsLogic"}
+SLICE_MANAGERS = [
+    "vtkMRMLVolumeGlyphSliceDisplayableManager",
+    "vtkMRMLModelSliceDisplayableManager",
+    "vtkMRMLCrosshairDisplayableManager",
+    "vtkMRMLOrientationMarkerDisplayableManager",
+    "vtkMRMLRulerDisplayableManager",
+    "vtkMRMLScalarBarDisplayableManager",
+    "vtkMRMLMarkupsDisplayableManager",
+    "vtkMRMLSegmentationsDisplayableManager2D",
+    "vtkMRMLTransformsDisplayableManager2D",
+]
+THREED_MANAGERS = [
+    "vtkMRMLCameraDisplayableManager",
+    "vtkMRMLViewDisplayableManager",
+    "vtkMRMLModelDisplayableManager",
+    "vtkMRMLThreeDReformatDisplayableManager",
+    "vtkMRMLCrosshairDisplayableManager3D",
+    "vtkMRMLOrientationMarkerDisplayableManager",
+    "vtkMRMLRulerDisplayableManager",
+    "vtkMRMLMarkupsDisplayableManager",
+    "vtkMRMLSegmentationsDisplayableManager3D",
+    "vtkMRMLVolumeRenderingDisplayableManager",
+]
+LOGICS = {
+    "Volumes": "vtkSlicerVolumesLogic",
+    "Segmentations": "vtkSlicerSegmentationsModuleLogic",
+    "Markups": "vtkSlicerMarkupsLogic",
+    "SubjectHierarchy": "vtkSlicerSubjectHierarchyModuleLogic",
+    "VolumeRendering": "vtkSlicerVolumeRenderingLogic",
+    "Models": "vtkSlicerModelsLogic",
+    "Transforms": "vtkSlicerTransformLogic",
+    "Terminologies": "vtkSlicerTerminologiesModuleLogic",
+    "Texts": "vtkSlicerTextsLogic",
+    "Tables": "vtkSlicerTablesLogic",
+    "Colors": "vtkSlicerColorLogic",
+    "Cameras": "vtkSlicerCamerasModuleLogic",
+    "Sequences": "vtkSlicerSequencesLogic",
+    "CropVolume": "vtkSlicerCropVolumeLogic",
+    "Units": "vtkSlicerUnitsLogic",
+}
 
 
 class _Newer:
@@ -43,7 +69,7 @@ def hide_newer_names() -> int:
         cls = getattr(slicer, class_name, None)
         if cls is None:
             continue
-        space = gc.get_referents(cls.__dict__)[0]        # the dict behind the read-only view of a C++ class
+        space = gc.get_referents(cls.__dict__)[0]  # the dict behind the read-only view of a C++ class
         for member in members:
             if member in space:
                 space[member] = _Newer(class_name, member)
@@ -75,7 +101,7 @@ class Core:
                     factory.RegisterDisplayableManager(manager)
         self.module_logics = {}
         spoken = vtk.vtkLogger.GetCurrentVerbosityCutoff()
-        vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_OFF)     # the wheel has no terminology files and says so at length
+        vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_OFF)  # the wheel has no terminology files and says so at length
         for name, class_name in LOGICS.items():
             logic = self.module_logics[name] = getattr(slicer, class_name)()
             logic.SetMRMLApplicationLogic(self.logic)

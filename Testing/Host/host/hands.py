@@ -41,8 +41,14 @@ def move(thing, at=None, modifier=NO):
     """Move the mouse; ``at``: pixel (x, y) or, in a view, RAS (r, a, s); default the middle."""
     widget = _widget(thing)
     place = _place(widget, at)
-    event = QtGui.QMouseEvent(QtCore.QEvent.MouseMove, QtCore.QPointF(place), QtCore.QPointF(widget.mapToGlobal(place)),
-                              QtCore.Qt.NoButton, QtCore.Qt.NoButton, modifier)
+    event = QtGui.QMouseEvent(
+        QtCore.QEvent.MouseMove,
+        QtCore.QPointF(place),
+        QtCore.QPointF(widget.mapToGlobal(place)),
+        QtCore.Qt.NoButton,
+        QtCore.Qt.NoButton,
+        modifier,
+    )
     QtWidgets.QApplication.sendEvent(widget, event)
 
 
@@ -61,8 +67,14 @@ def drag(thing, start, end, button=LEFT, modifier=NO, steps: int = 5):
     QtTest.QTest.mousePress(widget, button, modifier, first)
     for step in range(1, steps + 1):
         place = first + (last - first) * step / steps
-        event = QtGui.QMouseEvent(QtCore.QEvent.MouseMove, QtCore.QPointF(place), QtCore.QPointF(widget.mapToGlobal(place)),
-                                  QtCore.Qt.NoButton, button, modifier)
+        event = QtGui.QMouseEvent(
+            QtCore.QEvent.MouseMove,
+            QtCore.QPointF(place),
+            QtCore.QPointF(widget.mapToGlobal(place)),
+            QtCore.Qt.NoButton,
+            button,
+            modifier,
+        )
         QtWidgets.QApplication.sendEvent(widget, event)
     QtTest.QTest.mouseRelease(widget, button, modifier, last)
 
@@ -71,8 +83,16 @@ def wheel(thing, notches: int = 1, at=None, modifier=NO):
     """Turn the wheel, positive away from the user."""
     widget = _widget(thing)
     place = _place(widget, at)
-    event = QtGui.QWheelEvent(QtCore.QPointF(place), QtCore.QPointF(widget.mapToGlobal(place)), QtCore.QPoint(), QtCore.QPoint(0, 120 * notches),
-                              QtCore.Qt.NoButton, modifier, QtCore.Qt.NoScrollPhase, False)
+    event = QtGui.QWheelEvent(
+        QtCore.QPointF(place),
+        QtCore.QPointF(widget.mapToGlobal(place)),
+        QtCore.QPoint(),
+        QtCore.QPoint(0, 120 * notches),
+        QtCore.Qt.NoButton,
+        modifier,
+        QtCore.Qt.NoScrollPhase,
+        False,
+    )
     QtWidgets.QApplication.sendEvent(widget, event)
 
 

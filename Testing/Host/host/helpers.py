@@ -27,6 +27,7 @@ def getContext(sourceFile):
 def translate(context, text):
     """Translate to the application's language; the host's language is the source's."""
     import slicer
+
     return slicer.app.translate(context, text)
 
 
@@ -37,6 +38,7 @@ def tr(text):
 
     def placeholders(words):
         return set(re.findall(r"(?<!\{)\{([^\{\}]+)\}(?!\})", words))
+
     return translated if placeholders(text) == placeholders(translated) else text
 
 
@@ -61,7 +63,7 @@ class Packaging(types.ModuleType):
             known = [entry.rstrip("=") for entry in listed]
             needed = [entry for entry in listed if not entry.endswith("=")]
             wrong = [key for key in keywords if key not in known]
-            if wrong or len(arguments) > len(known) or any(n not in keywords for n in needed[len(arguments):]):
+            if wrong or len(arguments) > len(known) or any(n not in keywords for n in needed[len(arguments) :]):
                 raise TypeError(f"slicer.packaging.{name}({', '.join(listed)}): wrong arguments {wrong}")
             if name in ("pip_install", "pip_uninstall", "pip_ensure"):
                 if keywords.get("skip_packages") and keywords.get("no_deps_requirements"):
@@ -71,6 +73,7 @@ class Packaging(types.ModuleType):
             if name == "isPipInstallInProgress":
                 return False
             raise NotImplementedError(f"slicer.packaging.{name} exists in Slicer; the host does not implement it")
+
         return call
 
 
@@ -78,6 +81,7 @@ class Packaging(types.ModuleType):
 def sample_data_module():
     """Registers sources with the checks of Slicer's; downloading is not the host's business."""
     import slicer
+
     sources = slicer.modules.sampleDataSources = {}
     titles = {}
     listed = names.index()["modules_python"]["SampleData"]["classes"]["SampleDataLogic"]["registerCustomSampleDataSource"]
@@ -101,8 +105,11 @@ def sample_data_module():
             wrong = sorted(set(values) - fields)
             if wrong:
                 raise TypeError(f"registerCustomSampleDataSource() got an unexpected keyword argument {wrong}")
-            lengths = {name: len(values[name]) for name in ("uris", "fileNames", "nodeNames", "checksums", "loadFileTypes", "loadFiles")
-                       if isinstance(values.get(name), (list, tuple))}
+            lengths = {
+                name: len(values[name])
+                for name in ("uris", "fileNames", "nodeNames", "checksums", "loadFileTypes", "loadFiles")
+                if isinstance(values.get(name), (list, tuple))
+            }
             if len(set(lengths.values())) > 1:
                 raise ValueError(f"All fields of sample data source must have the same length: {lengths}")
             sources.setdefault(category, []).append(SampleDataSource(**values))

@@ -12,10 +12,12 @@ class Plugins:
     def __init__(self, scene):
         self.scene = scene
         self._segments: dict[str, list] = {}
-        self._tags = [scene.AddObserver(scene.NodeAddedEvent, self._added),
-                      scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self._removed),
-                      scene.AddObserver(scene.EndImportEvent, self._imported),
-                      scene.AddObserver(scene.EndRestoreEvent, self._imported)]
+        self._tags = [
+            scene.AddObserver(scene.NodeAddedEvent, self._added),
+            scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self._removed),
+            scene.AddObserver(scene.EndImportEvent, self._imported),
+            scene.AddObserver(scene.EndRestoreEvent, self._imported),
+        ]
         self._node()
 
     def close(self):
@@ -31,9 +33,11 @@ class Plugins:
     @staticmethod
     def wanted(node) -> bool:
         """Some plugin owns the node: a data node that editors show."""
-        return node.IsA("vtkMRMLDisplayableNode") and not node.IsA("vtkMRMLCameraNode") and not node.GetHideFromEditors() \
-            or node.IsA("vtkMRMLTextNode") and not node.GetHideFromEditors() \
-            or node.IsA("vtkMRMLTableNode") and not node.GetHideFromEditors()
+        return (
+            (node.IsA("vtkMRMLDisplayableNode") and not node.IsA("vtkMRMLCameraNode") and not node.GetHideFromEditors())
+            or (node.IsA("vtkMRMLTextNode") and not node.GetHideFromEditors())
+            or (node.IsA("vtkMRMLTableNode") and not node.GetHideFromEditors())
+        )
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _added(self, _scene, _event, node):
@@ -93,7 +97,9 @@ class Plugins:
             return
         children = vtk.vtkIdList()
         hierarchy.GetItemChildren(parent, children)
-        items = {hierarchy.GetItemAttribute(children.GetId(i), "segmentID"): children.GetId(i) for i in range(children.GetNumberOfIds())}
+        items = {
+            hierarchy.GetItemAttribute(children.GetId(i), "segmentID"): children.GetId(i) for i in range(children.GetNumberOfIds())
+        }
         present = [node.GetSegmentation().GetNthSegmentID(i) for i in range(node.GetSegmentation().GetNumberOfSegments())]
         for name, item in items.items():
             if name and name not in present:

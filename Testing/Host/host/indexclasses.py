@@ -17,12 +17,14 @@ _implementations: dict[str, type] = {}
 
 def implements(name: str):
     """Class decorator: this PyQt5 class is what the host has for an index class."""
+
     def mark(cls):
         if names.class_names(name) is None:
             raise AssertionError(f"the index has no class {name}")
         cls.HOST_CLASS = name
         _implementations[name] = cls
         return cls
+
     return mark
 
 
@@ -125,8 +127,10 @@ class IndexWrapper:
     def _host_check_subclass(cls, subclass):
         for name, value in vars(subclass).items():
             if isinstance(value, types.FunctionType) and not name.startswith("__") and find_member(cls, name) is not None:
-                raise errors.WrongUse(f"{subclass.__name__}.{name} overrides {cls.__name__}.{name}: PythonQt never calls it; "
-                                      "use a signal or an event filter")
+                raise errors.WrongUse(
+                    f"{subclass.__name__}.{name} overrides {cls.__name__}.{name}: PythonQt never calls it; "
+                    "use a signal or an event filter"
+                )
 
     @classmethod
     def _host_construct(cls, wrapper, arguments):
@@ -144,9 +148,13 @@ def index_class(name: str) -> WrapperType:
     """The wrapper class of an index class."""
     entry = names.class_names(name)
     base = _base_class(entry)
-    space = {"_host_kind": "index", "__doc__": f"{name} of Slicer {names.index()['release']}",
-             "_host_why_not": IndexWrapper.__dict__["_host_why_not"], "_host_check_subclass": IndexWrapper.__dict__["_host_check_subclass"],
-             "_host_construct": IndexWrapper.__dict__["_host_construct"]}
+    space = {
+        "_host_kind": "index",
+        "__doc__": f"{name} of Slicer {names.index()['release']}",
+        "_host_why_not": IndexWrapper.__dict__["_host_why_not"],
+        "_host_check_subclass": IndexWrapper.__dict__["_host_check_subclass"],
+        "_host_construct": IndexWrapper.__dict__["_host_construct"],
+    }
     inherited = {n for c in base.__mro__ for n, v in vars(c).items() if isinstance(v, PropertyName)}
     for source in (entry, *[e for b in entry.bases[1:] for e in names.lineage(b)]):
         _fill(space, source, inherited, name)
@@ -171,6 +179,7 @@ def _fill(space, entry, inherited, owner):
     def add(key, member):
         if key not in inherited:
             space.setdefault(key, member)
+
     for key, (kind, writable) in entry.properties.items():
         space.setdefault(key, IndexProperty(key, kind, writable))
     for key, forms in entry.statics.items():

@@ -10,12 +10,23 @@ from PyQt5 import QtCore
 from . import errors, receivers
 from .indexclasses import implements
 
-ENDINGS = {"VolumeFile": (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"), "SegmentationFile": (".seg.nrrd", ".seg.nhdr"),
-           "SceneFile": (".mrml", ".mrb"), "ModelFile": (".vtk", ".vtp", ".stl", ".ply", ".obj"), "MarkupsFile": (".mrk.json", ".fcsv"),
-           "TransformFile": (".h5", ".tfm", ".txt.tfm"), "TextFile": (".txt", ".json"), "TableFile": (".csv", ".tsv")}
-STORAGE = {"SegmentationFile": ("vtkMRMLSegmentationNode", "vtkMRMLSegmentationStorageNode"),
-           "TransformFile": ("vtkMRMLTransformNode", "vtkMRMLTransformStorageNode"), "TextFile": ("vtkMRMLTextNode", "vtkMRMLTextStorageNode"),
-           "TableFile": ("vtkMRMLTableNode", "vtkMRMLTableStorageNode"), "ModelFile": ("vtkMRMLModelNode", "vtkMRMLModelStorageNode")}
+ENDINGS = {
+    "VolumeFile": (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"),
+    "SegmentationFile": (".seg.nrrd", ".seg.nhdr"),
+    "SceneFile": (".mrml", ".mrb"),
+    "ModelFile": (".vtk", ".vtp", ".stl", ".ply", ".obj"),
+    "MarkupsFile": (".mrk.json", ".fcsv"),
+    "TransformFile": (".h5", ".tfm", ".txt.tfm"),
+    "TextFile": (".txt", ".json"),
+    "TableFile": (".csv", ".tsv"),
+}
+STORAGE = {
+    "SegmentationFile": ("vtkMRMLSegmentationNode", "vtkMRMLSegmentationStorageNode"),
+    "TransformFile": ("vtkMRMLTransformNode", "vtkMRMLTransformStorageNode"),
+    "TextFile": ("vtkMRMLTextNode", "vtkMRMLTextStorageNode"),
+    "TableFile": ("vtkMRMLTableNode", "vtkMRMLTableStorageNode"),
+    "ModelFile": ("vtkMRMLModelNode", "vtkMRMLModelStorageNode"),
+}
 
 
 @implements("qSlicerCoreIOManager")
@@ -27,7 +38,9 @@ class CoreIOManager(QtCore.QObject):
         self._core = core
 
     def fileType(self, name):
-        ranked = sorted(((len(e), kind) for kind, endings in ENDINGS.items() for e in endings if name.lower().endswith(e)), reverse=True)
+        ranked = sorted(
+            ((len(e), kind) for kind, endings in ENDINGS.items() for e in endings if name.lower().endswith(e)), reverse=True
+        )
         return ranked[0][1] if ranked else "NoFile"
 
     def loadNodes(self, kind, properties, loaded=None, _messages=None):
@@ -74,8 +87,15 @@ class CoreIOManager(QtCore.QObject):
         return bool(scene.Connect() if properties.get("clear") else scene.Import())
 
     def fileWriterFileType(self, node, _format=""):
-        kinds = {"vtkMRMLSegmentationNode": "SegmentationFile", "vtkMRMLVolumeNode": "VolumeFile", "vtkMRMLMarkupsNode": "MarkupsFile",
-                 "vtkMRMLTransformNode": "TransformFile", "vtkMRMLTextNode": "TextFile", "vtkMRMLTableNode": "TableFile", "vtkMRMLModelNode": "ModelFile"}
+        kinds = {
+            "vtkMRMLSegmentationNode": "SegmentationFile",
+            "vtkMRMLVolumeNode": "VolumeFile",
+            "vtkMRMLMarkupsNode": "MarkupsFile",
+            "vtkMRMLTransformNode": "TransformFile",
+            "vtkMRMLTextNode": "TextFile",
+            "vtkMRMLTableNode": "TableFile",
+            "vtkMRMLModelNode": "ModelFile",
+        }
         return next((kind for cls, kind in kinds.items() if node.IsA(cls)), "NoFile")
 
     def saveNodes(self, kind, properties, _messages=None):
@@ -127,6 +147,7 @@ class DICOMDatabase(QtCore.QObject):
 
 def dicom_utils_module(folders: list):
     """``DICOMLib.DICOMUtils``: importDicom is recorded in ``folders``."""
+
     def importDicom(dicomDataDir, dicomDatabase=None, copyFiles=False):
         if not os.path.isdir(dicomDataDir):
             raise ValueError(f"{dicomDataDir} is no folder")

@@ -11,8 +11,22 @@ from PyQt5 import QtCore, QtGui, QtWidgets
 from . import errors, names
 
 _TEXT = {"QString", "qSlicerIO::IOFileType", "const char*", "std::string", "QByteArray", "QUrl"}
-_WHOLE = {"int", "uint", "long", "ulong", "unsigned int", "unsigned long", "qlonglong", "qint64", "vtkIdType", "size_t", "short", "ulonglong",
-          "quint64", "vtkMTimeType"}
+_WHOLE = {
+    "int",
+    "uint",
+    "long",
+    "ulong",
+    "unsigned int",
+    "unsigned long",
+    "qlonglong",
+    "qint64",
+    "vtkIdType",
+    "size_t",
+    "short",
+    "ulonglong",
+    "quint64",
+    "vtkMTimeType",
+}
 _REAL = {"double", "float", "qreal"}
 _ANY = {"QVariant", "void*", "PyObject*"}
 
@@ -29,8 +43,8 @@ def fits(value, kind: str) -> bool:
         return isinstance(value, int)
     if kind in _REAL:
         return isinstance(value, numbers.Real)
-    if kind.startswith("QList<") or kind.startswith("QVector<"):
-        return isinstance(value, (list, tuple)) and all(fits(v, kind[kind.index("<") + 1:-1]) for v in value)
+    if kind.startswith(("QList<", "QVector<")):
+        return isinstance(value, (list, tuple)) and all(fits(v, kind[kind.index("<") + 1 : -1]) for v in value)
     if kind == "QStringList":
         return isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value)
     if kind in ("QVariantMap", "QVariantHash") or kind.startswith(("QHash<", "QMap<")) or kind.endswith("IOProperties"):
@@ -50,7 +64,7 @@ def _fits_class(value, kind: str) -> bool:
         found = getattr(module, name, None)
         if isinstance(found, type):
             return (value is None and kind.endswith("*")) or isinstance(value, found)
-    return isinstance(value, int)            # an enum or flags
+    return isinstance(value, int)  # an enum or flags
 
 
 def pick(forms, arguments, owner: str, name: str):

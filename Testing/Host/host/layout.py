@@ -175,7 +175,7 @@ class SliceWidget(AbstractViewWidget):
         if self._node is None:
             self._node = self._logic.AddSliceNode(tag)
         else:
-            self._logic.SetSliceNode(self._node)         # the layout logic has made it
+            self._logic.SetSliceNode(self._node)  # the layout logic has made it
         self._view.open(core, self._logic, self._node)
         self._bar.open(self._logic, self._node)
         self.setMRMLScene(core.scene)

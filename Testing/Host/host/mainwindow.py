@@ -124,7 +124,7 @@ class MainWindow(QtWidgets.QMainWindow):
         self._dock.setWidget(self.panel)
         self.addDockWidget(QtCore.Qt.LeftDockWidgetArea, self._dock)
         self.statusBar()
-        self.fired = []                                   # names of the window's own shortcuts that ran
+        self.fired = []  # names of the window's own shortcuts that ran
         self._shortcuts = [self._shortcut(*row) for row in names.index()["shortcuts"]["qt"]]
         self._actions = self._ui_actions()
 
@@ -159,7 +159,7 @@ class MainWindow(QtWidgets.QMainWindow):
         for key in keys.split(" "):
             sequence = getattr(QtGui.QKeySequence, key.split("::")[1]) if "::" in key else QtGui.QKeySequence(key)
             if scope == "view context menu" or scope == "widget with children":
-                continue                                  # live in a view's menu or in the focused widget
+                continue  # live in a view's menu or in the focused widget
             shortcut = QtWidgets.QShortcut(QtGui.QKeySequence(sequence), self)
             shortcut.setObjectName(what)
             if scope == "application":

@@ -49,16 +49,16 @@ class ClassNames:
     """What Python may use of one class, bases not included."""
 
     name: str
-    module: str                              # slicer or ctk
+    module: str  # slicer or ctk
     bases: tuple[str, ...]
-    constructors: tuple[Overload, ...]       # empty: Python cannot construct it
+    constructors: tuple[Overload, ...]  # empty: Python cannot construct it
     properties: dict[str, tuple[str, bool]]  # name -> C++ type, writable
     signals: tuple[str, ...]
     methods: dict[str, tuple[Overload, ...]]
     statics: dict[str, tuple[Overload, ...]]
     enums: dict[str, dict[str, int | None]]
-    newer: frozenset[str]                    # names of a Slicer newer than the release
-    hidden_slots: tuple[str, ...]            # usable as text in a .ui file, not from Python
+    newer: frozenset[str]  # names of a Slicer newer than the release
+    hidden_slots: tuple[str, ...]  # usable as text in a .ui file, not from Python
     in_ui: bool
 
 
@@ -77,7 +77,9 @@ def class_names(name: str) -> ClassNames | None:
     if entry is None:
         return None
     return ClassNames(
-        name=name, module=entry["py"], bases=tuple(entry["bases"]),
+        name=name,
+        module=entry["py"],
+        bases=tuple(entry["bases"]),
         constructors=tuple(parse(name + form) for form in entry.get("new", ())),
         properties={key: (kind, "w" in access) for key, (kind, access) in entry.get("properties", {}).items()},
         signals=tuple(entry.get("signals", ())),

@@ -1,6 +1,6 @@
 """``slicer.parameterNodeWrapper``: typed members kept in the module's parameter node, bound to widgets of exactly listed types.
 
-Covers int, float, bool, str, paths, enums, MRML nodes and unions of them; other types of Slicer's own wrapper raise NotImplementedError.
+Covers int, float, bool, str, paths, enums, MRML nodes and unions of them; other types raise NotImplementedError.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _is_node(kind):
 def isNodeOrUnionOfNodes(kind):
     kind = unannotatedType(kind)
     members = _members_of_union(kind)
-    return _is_node(kind) or bool(members) and all(m is type(None) or _is_node(unannotatedType(m)) for m in members)
+    return _is_node(kind) or (bool(members) and all(m is type(None) or _is_node(unannotatedType(m)) for m in members))
 
 
 def getNodeTypes(kind):
@@ -150,7 +150,7 @@ class _Member:
         default = findFirstAnnotation(annotations, Default)
         unused = [a for a in annotations if not isinstance(a, (Validator, Default))]
         self.is_node = isNodeOrUnionOfNodes(annotated)
-        scalar = self.kind in (int, float, bool, str, *PATHS) or isinstance(self.kind, type) and issubclass(self.kind, enum.Enum)
+        scalar = self.kind in (int, float, bool, str, *PATHS) or (isinstance(self.kind, type) and issubclass(self.kind, enum.Enum))
         if not (scalar or self.is_node):
             raise NotImplementedError(f"parameterNodeWrapper member {name}: {annotated} is not among the host's types")
         if hasattr(owner, name):
@@ -163,8 +163,13 @@ class _Member:
     def _first(self):
         if self.is_node:
             return None
-        return next(iter(self.kind)) if issubclass(self.kind, enum.Enum) else {int: 0, float: 0, bool: False, str: ""}.get(self.kind) \
-            if self.kind in (int, float, bool, str) else self.kind()
+        return (
+            next(iter(self.kind))
+            if issubclass(self.kind, enum.Enum)
+            else {int: 0, float: 0, bool: False, str: ""}.get(self.kind)
+            if self.kind in (int, float, bool, str)
+            else self.kind()
+        )
 
     def validate(self, value):
         if self.is_node:
@@ -199,7 +204,14 @@ class _Wrapper:
     """The methods that a wrapped class gets."""
 
     def __init__(self, parameterNode, prefix=None):
-        self.parameterNode, self._prefix, self._guis, self._observers, self._updating, self._next = parameterNode, prefix or "", {}, {}, False, 0
+        self.parameterNode, self._prefix, self._guis, self._observers, self._updating, self._next = (
+            parameterNode,
+            prefix or "",
+            {},
+            {},
+            False,
+            0,
+        )
         for name, member in self.allParameters.items():
             if not parameterNode.HasParameter(self._prefix + name):
                 member.write(parameterNode, self._prefix + name, member.default.value)
@@ -244,11 +256,15 @@ class _Wrapper:
     def connectGui(self, gui):
         """Bind every widget whose dynamic property SlicerParameterName names a member."""
         import qt
+
         widgets = gui.findChildren(qt.QWidget) if getattr(gui, "isWidgetType", lambda: False)() else gui.__dict__.values()
-        return self.connectParametersToGui({w.property("SlicerParameterName"): w for w in widgets if w.property("SlicerParameterName")})
+        return self.connectParametersToGui(
+            {w.property("SlicerParameterName"): w for w in widgets if w.property("SlicerParameterName")}
+        )
 
     def connectParametersToGui(self, mapping):
         from .connectors import connector_for
+
         for name in mapping:
             self._member(name)
         connectors = {name: connector_for(widget, self.dataType(name)) for name, widget in mapping.items()}
@@ -265,6 +281,7 @@ class _Wrapper:
             with slicer.util.NodeModify(self):
                 if not self._updating:
                     self.setValue(name, connector.read())
+
         return changed
 
     def _to_gui(self):
@@ -288,6 +305,7 @@ class _Wrapper:
 
 def parameterNodeWrapper(classtype=None):
     """Class decorator: members become properties that live in the parameter node."""
+
     def wrap(cls):
         members = {name: _Member(name, kind, cls) for name, kind in typing.get_type_hints(cls, include_extras=True).items()}
         for name in members:
@@ -300,6 +318,7 @@ def parameterNodeWrapper(classtype=None):
         cls.allParameters = members
         cls._is_parameter_node_wrapper = True
         return cls
+
     return wrap if classtype is None else wrap(classtype)
 
 
@@ -312,6 +331,25 @@ def parameterPack(classtype=None):
 
 
 SlicerParameterNamePropertyName = "SlicerParameterName"
-__all__ = ["Choice", "Decimals", "Default", "Exclude", "IsInstance", "Maximum", "Minimum", "NotNone", "SingleStep",
-           "SlicerParameterNamePropertyName", "Validator", "WithinRange", "findFirstAnnotation", "getNodeTypes", "isNodeOrUnionOfNodes",
-           "isParameterNodeWrapper", "parameterNodeWrapper", "parameterPack", "splitAnnotations", "unannotatedType"]
+__all__ = [
+    "Choice",
+    "Decimals",
+    "Default",
+    "Exclude",
+    "IsInstance",
+    "Maximum",
+    "Minimum",
+    "NotNone",
+    "SingleStep",
+    "SlicerParameterNamePropertyName",
+    "Validator",
+    "WithinRange",
+    "findFirstAnnotation",
+    "getNodeTypes",
+    "isNodeOrUnionOfNodes",
+    "isParameterNodeWrapper",
+    "parameterNodeWrapper",
+    "parameterPack",
+    "splitAnnotations",
+    "unannotatedType",
+]

@@ -10,6 +10,7 @@ from .wrapping import Wrapper
 def grab(path: str | os.PathLike, thing=None) -> str:
     """Save a picture of the main window, or of a widget, after everything asked for has been drawn."""
     from . import application
+
     app = application.current()
     app.process(30)
     widget = app.window if thing is None else thing._host_object if isinstance(thing, Wrapper) else thing

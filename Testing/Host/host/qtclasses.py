@@ -55,7 +55,7 @@ class QtMethod:
     """A method of a Qt class: PyQt5's overload resolution, PythonQt's rules for what may be passed."""
 
     def __init__(self, owner, name):
-        self.owner, self.name = owner, name           # owner: the PyQt5 class
+        self.owner, self.name = owner, name  # owner: the PyQt5 class
 
     def __get__(self, wrapper, cls=None):
         if wrapper is None:
@@ -65,8 +65,11 @@ class QtMethod:
     def _call(self, wrapper, *arguments):
         self._check(arguments)
         derived = type(wrapper) is not type(wrapper)._host_generated
-        target = functools.partial(getattr(self.owner, self.name), wrapper._host_object) if derived \
+        target = (
+            functools.partial(getattr(self.owner, self.name), wrapper._host_object)
+            if derived
             else getattr(wrapper._host_object, self.name)
+        )
         return self._result(target(*arguments))
 
     def call_static(self, arguments):
@@ -83,7 +86,9 @@ class QtMethod:
         if isinstance(value, tuple):
             if self.name in OUT_PARAMETERS.get(self.owner.__name__, ()):
                 return value[0]
-            raise NotImplementedError(f"{self.owner.__name__}.{self.name} has output arguments: PythonQt returns them in another way")
+            raise NotImplementedError(
+                f"{self.owner.__name__}.{self.name} has output arguments: PythonQt returns them in another way"
+            )
         return value
 
 
@@ -115,6 +120,7 @@ class SingleShot:
 
 def _object_method(name):
     """Methods that PythonQt adds to every QObject."""
+
     def connect(self, *arguments):
         if len(arguments) == 2:
             return receivers.connect(self, *arguments)
@@ -143,6 +149,7 @@ def _object_method(name):
 
     def inherits(self, name):
         from . import names
+
         own = type(self)._host_generated.__name__
         return any(e.name == name for e in names.lineage(own)) or self._host_object.inherits(name)
 
@@ -177,6 +184,7 @@ def wrapper_is(wrapper, kind) -> bool:
 def slot_by_text(receiver, text):
     """The slot ``name(types)`` of a receiver, as a callable; one that does not exist raises."""
     from . import names
+
     form = names.parse(text)
     name = type(receiver)._host_generated.__name__
     listed = [s for entry in names.lineage(name) for forms in entry.methods.values() for s in forms]
@@ -199,7 +207,7 @@ class SlotCall:
         self.method, self.count, self.text = method, count, text
 
     def __call__(self, *arguments):
-        return self.method(*arguments[:self.count])
+        return self.method(*arguments[: self.count])
 
     def __eq__(self, other):
         return isinstance(other, SlotCall) and (self.method, self.text) == (other.method, other.text)
@@ -251,7 +259,7 @@ class QtWrapper(Wrapper):
 
 def _names_of(pyqt_class):
     """Methods, signals and enum values of one PyQt5 class itself."""
-    dir(pyqt_class), hasattr(pyqt_class, "x")          # sip fills its classes when they are first asked
+    dir(pyqt_class), hasattr(pyqt_class, "x")  # sip fills its classes when they are first asked
     space = dict(vars(pyqt_class))
     for base in pyqt_class.__bases__[1:]:
         if base.__name__.startswith("Q"):
@@ -309,9 +317,13 @@ def shell_class(pyqt_class, wrapper_class) -> type:
     """A PyQt5 subclass whose virtual methods call those that the Python subclass of the wrapper defines."""
     key = (pyqt_class, wrapper_class)
     if key not in _shells:
-        defined = {n for c in wrapper_class.__mro__ if c.__dict__.get("_host_generated") is not c and c is not Wrapper
-                   for n, v in vars(c).items() if isinstance(v, types.FunctionType) and not n.startswith("_")
-                   and not issubclass(Wrapper, c)}
+        defined = {
+            n
+            for c in wrapper_class.__mro__
+            if c.__dict__.get("_host_generated") is not c and c is not Wrapper
+            for n, v in vars(c).items()
+            if isinstance(v, types.FunctionType) and not n.startswith("_") and not issubclass(Wrapper, c)
+        }
         virtual = {n for n in defined if callable(getattr(pyqt_class, n, None))}
         _shells[key] = type(pyqt_class)(wrapper_class.__name__, (pyqt_class,), {n: _forward(pyqt_class, n) for n in virtual})
     return _shells[key]
@@ -326,6 +338,7 @@ def _forward(pyqt_class, name):
             except Exception as error:
                 errors.record(error)
         return getattr(pyqt_class, name)(self, *arguments)
+
     return forward
 
 
@@ -342,7 +355,9 @@ class QtModule(types.ModuleType):
                     made = qt_class(found)
                     setattr(self, name, made)
                     return made
-        raise errors.NotInSlicer(f"the qt module has no {name!r}" + (": that is PyQt5's" if name.startswith(("pyqt", "sip")) else ""))
+        raise errors.NotInSlicer(
+            f"the qt module has no {name!r}" + (": that is PyQt5's" if name.startswith(("pyqt", "sip")) else "")
+        )
 
 
 __all__ = ["QtModule", "QtWrapper", "attach", "qt_class", "shell_class", "slot_by_text", "wrapper_is"]

@@ -11,7 +11,7 @@ from PyQt5 import QtCore, sip
 from . import errors, names
 from .wrapping import BoundMethod, Wrapper, unwrap, wrap
 
-_alive: dict[int, object] = {}     # objects that C++ owns and that have connections: PyQt5's handle must not go
+_alive: dict[int, object] = {}  # objects that C++ owns and that have connections: PyQt5's handle must not go
 
 
 def argument_limit(handler) -> int | None:
@@ -20,7 +20,7 @@ def argument_limit(handler) -> int | None:
     function = handler.__func__ if method else handler
     if not isinstance(function, types.FunctionType) or function.__code__.co_flags & inspect.CO_VARARGS:
         return None
-    return function.__code__.co_argcount - (1 if method else 0)     # defaults count: they are overwritten
+    return function.__code__.co_argcount - (1 if method else 0)  # defaults count: they are overwritten
 
 
 def call_handler(handler, arguments):
@@ -86,7 +86,7 @@ def _pyqt_signal(thing, signature):
 def _longer(thing, form):
     for text in qt_signals(thing):
         other = names.parse(text)
-        if other.name == form.name and len(other.types) > len(form.types) and other.types[:len(form.types)] == form.types:
+        if other.name == form.name and len(other.types) > len(form.types) and other.types[: len(form.types)] == form.types:
             yield other.types
 
 
@@ -106,7 +106,9 @@ def connect(wrapper, signature, handler) -> bool:
         raise errors.WrongUse(f"connect({signature!r}): {handler!r} is not callable")
     if signature not in signatures(wrapper):
         same = [s for s in signatures(wrapper) if s.split("(")[0] == signature.split("(")[0]]
-        raise errors.NotInSlicer(f"{type(wrapper).__name__} has no signal {signature!r}" + (f"; it has {', '.join(same)}" if same else ""))
+        raise errors.NotInSlicer(
+            f"{type(wrapper).__name__} has no signal {signature!r}" + (f"; it has {', '.join(same)}" if same else "")
+        )
     thing = wrapper._host_object
     entry = {"signature": signature, "handler": handler, "slot": None, "signal": None}
     if not _index_signal(wrapper, signature):

@@ -87,6 +87,7 @@ class ScriptedLoadableModuleWidget:
         if not self.developerMode:
             return
         import ctk
+
         self.reloadCollapsibleButton = ctk.ctkCollapsibleButton()
         self.reloadCollapsibleButton.text = "Reload && Test"
         self.layout.addWidget(self.reloadCollapsibleButton)
@@ -134,8 +135,10 @@ class ScriptedLoadableModuleLogic:
         return slicer.mrmlScene.AddNode(self.createParameterNode())
 
     def getAllParameterNodes(self):
-        nodes = [slicer.mrmlScene.GetNthNodeByClass(i, "vtkMRMLScriptedModuleNode")
-                 for i in range(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScriptedModuleNode"))]
+        nodes = [
+            slicer.mrmlScene.GetNthNodeByClass(i, "vtkMRMLScriptedModuleNode")
+            for i in range(slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScriptedModuleNode"))
+        ]
         return [node for node in nodes if node.GetAttribute("ModuleName") == self.moduleName]
 
     def createParameterNode(self):

@@ -9,10 +9,34 @@ import json
 import sys
 from pathlib import Path
 
-CLASS_KEYS = ("py", "bases", "new", "ui", "cpp_class", "properties", "notify", "signals", "slots", "invokables", "decorated",
-              "static", "cpp_static", "enums", "nonpublic_slots")
-SECTIONS = ("slicer_util_functions", "slicer_util_classes", "slicer_packaging", "slicer_i18n", "ScriptedLoadableModule",
-            "modules_python", "module_names", "shortcuts", "mrml_in_wheel_newer_than_release")
+CLASS_KEYS = (
+    "py",
+    "bases",
+    "new",
+    "ui",
+    "cpp_class",
+    "properties",
+    "notify",
+    "signals",
+    "slots",
+    "invokables",
+    "decorated",
+    "static",
+    "cpp_static",
+    "enums",
+    "nonpublic_slots",
+)
+SECTIONS = (
+    "slicer_util_functions",
+    "slicer_util_classes",
+    "slicer_packaging",
+    "slicer_i18n",
+    "ScriptedLoadableModule",
+    "modules_python",
+    "module_names",
+    "shortcuts",
+    "mrml_in_wheel_newer_than_release",
+)
 
 
 def trimmed(full: dict) -> dict:
@@ -33,7 +57,12 @@ def trimmed(full: dict) -> dict:
         classes[name] = kept
     sections = {key: full[key] for key in SECTIONS}
     sections["shortcuts"] = {key: value for key, value in full["shortcuts"].items() if key != "how_to_read"}
-    return {"release": full["header"]["release"], "release_commit": full["header"]["release_tag_commit"], "classes": classes, **sections}
+    return {
+        "release": full["header"]["release"],
+        "release_commit": full["header"]["release_tag_commit"],
+        "classes": classes,
+        **sections,
+    }
 
 
 if __name__ == "__main__":

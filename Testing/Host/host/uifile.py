@@ -51,7 +51,7 @@ def _property_problems(element, kind):
     for entry in element.findall("property"):
         name = entry.get("name")
         if entry.get("stdset") == "0":
-            continue                                 # a dynamic property
+            continue  # a dynamic property
         if not _has_property(kind, name):
             yield f"{kind} has no property {name}"
 
@@ -60,7 +60,10 @@ def _has_property(kind, name):
     if any(name in entry.properties for entry in names.lineage(kind)):
         return True
     cls = _qt_class(names.qt_base(kind) if names.class_names(kind) else kind)
-    return cls is not None and cls.staticMetaObject.indexOfProperty(name) >= 0 or (kind, name) in (("QFrame", "orientation"), ("Line", "orientation"))
+    return (cls is not None and cls.staticMetaObject.indexOfProperty(name) >= 0) or (kind, name) in (
+        ("QFrame", "orientation"),
+        ("Line", "orientation"),
+    )
 
 
 def _qt_class(name):
@@ -129,7 +132,7 @@ def build(text: str, file: str = "") -> QtWidgets.QWidget:
     here = os.getcwd()
     try:
         if file:
-            os.chdir(os.path.dirname(os.path.abspath(file)))       # pictures are named relative to the file
+            os.chdir(os.path.dirname(os.path.abspath(file)))  # pictures are named relative to the file
         widget = uic.loadUi(io.StringIO(ET.tostring(plain, encoding="unicode")))
     finally:
         os.chdir(here)
@@ -144,8 +147,13 @@ def build(text: str, file: str = "") -> QtWidgets.QWidget:
 def _set(thing, entry):
     name, value = entry.get("name"), entry[0]
     member_kind = next(e.properties[name][0] for e in names.lineage(type(thing).HOST_CLASS) if name in e.properties)
-    converted = {"string": lambda: value.text or "", "bool": lambda: value.text == "true", "number": lambda: int(value.text),
-                 "double": lambda: float(value.text), "stringlist": lambda: [s.text or "" for s in value]}.get(value.tag)
+    converted = {
+        "string": lambda: value.text or "",
+        "bool": lambda: value.text == "true",
+        "number": lambda: int(value.text),
+        "double": lambda: float(value.text),
+        "stringlist": lambda: [s.text or "" for s in value],
+    }.get(value.tag)
     if converted is not None:
         result = converted()
     elif value.tag in ("enum", "set"):

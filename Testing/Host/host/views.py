@@ -16,23 +16,45 @@ from vtk.util import numpy_support
 from . import receivers
 from .indexclasses import implements
 
-KEYS = {QtCore.Qt.Key_Escape: "Escape", QtCore.Qt.Key_Delete: "Delete", QtCore.Qt.Key_Backspace: "BackSpace", QtCore.Qt.Key_Left: "Left",
-        QtCore.Qt.Key_Right: "Right", QtCore.Qt.Key_Up: "Up", QtCore.Qt.Key_Down: "Down", QtCore.Qt.Key_Return: "Return",
-        QtCore.Qt.Key_Space: "space", QtCore.Qt.Key_Home: "Home", QtCore.Qt.Key_End: "End", QtCore.Qt.Key_PageUp: "Prior",
-        QtCore.Qt.Key_PageDown: "Next", QtCore.Qt.Key_Shift: "Shift_L", QtCore.Qt.Key_Control: "Control_L", QtCore.Qt.Key_Tab: "Tab",
-        QtCore.Qt.Key_Plus: "plus", QtCore.Qt.Key_Minus: "minus", QtCore.Qt.Key_BracketLeft: "bracketleft",
-        QtCore.Qt.Key_BracketRight: "bracketright", QtCore.Qt.Key_BraceLeft: "braceleft", QtCore.Qt.Key_BraceRight: "braceright"}
+KEYS = {
+    QtCore.Qt.Key_Escape: "Escape",
+    QtCore.Qt.Key_Delete: "Delete",
+    QtCore.Qt.Key_Backspace: "BackSpace",
+    QtCore.Qt.Key_Left: "Left",
+    QtCore.Qt.Key_Right: "Right",
+    QtCore.Qt.Key_Up: "Up",
+    QtCore.Qt.Key_Down: "Down",
+    QtCore.Qt.Key_Return: "Return",
+    QtCore.Qt.Key_Space: "space",
+    QtCore.Qt.Key_Home: "Home",
+    QtCore.Qt.Key_End: "End",
+    QtCore.Qt.Key_PageUp: "Prior",
+    QtCore.Qt.Key_PageDown: "Next",
+    QtCore.Qt.Key_Shift: "Shift_L",
+    QtCore.Qt.Key_Control: "Control_L",
+    QtCore.Qt.Key_Tab: "Tab",
+    QtCore.Qt.Key_Plus: "plus",
+    QtCore.Qt.Key_Minus: "minus",
+    QtCore.Qt.Key_BracketLeft: "bracketleft",
+    QtCore.Qt.Key_BracketRight: "bracketright",
+    QtCore.Qt.Key_BraceLeft: "braceleft",
+    QtCore.Qt.Key_BraceRight: "braceright",
+}
 BUTTONS = {QtCore.Qt.LeftButton: "Left", QtCore.Qt.RightButton: "Right", QtCore.Qt.MiddleButton: "Middle"}
-CURSORS = {vtk.VTK_CURSOR_DEFAULT: QtCore.Qt.ArrowCursor, vtk.VTK_CURSOR_ARROW: QtCore.Qt.ArrowCursor,
-           vtk.VTK_CURSOR_HAND: QtCore.Qt.PointingHandCursor, vtk.VTK_CURSOR_CROSSHAIR: QtCore.Qt.CrossCursor,
-           vtk.VTK_CURSOR_SIZEALL: QtCore.Qt.SizeAllCursor}
+CURSORS = {
+    vtk.VTK_CURSOR_DEFAULT: QtCore.Qt.ArrowCursor,
+    vtk.VTK_CURSOR_ARROW: QtCore.Qt.ArrowCursor,
+    vtk.VTK_CURSOR_HAND: QtCore.Qt.PointingHandCursor,
+    vtk.VTK_CURSOR_CROSSHAIR: QtCore.Qt.CrossCursor,
+    vtk.VTK_CURSOR_SIZEALL: QtCore.Qt.SizeAllCursor,
+}
 
 
 @implements("ctkVTKAbstractView")
 class AbstractView(QtWidgets.QWidget):
     """What both kinds of view share."""
 
-    render_seconds = 0.0          # time inside RenderWindow.Render(), all views together
+    render_seconds = 0.0  # time inside RenderWindow.Render(), all views together
     render_count = 0
 
     def __init__(self, parent=None):
@@ -51,8 +73,9 @@ class AbstractView(QtWidgets.QWidget):
         self._window.SetMultiSamples(0)
         self._window.AddRenderer(self._renderer)
         self._interactor.SetRenderWindow(self._window)
-        self._window.AddObserver("CursorChangedEvent", lambda *_: self.setCursor(
-            CURSORS.get(self._window.GetCurrentCursor(), QtCore.Qt.ArrowCursor)))
+        self._window.AddObserver(
+            "CursorChangedEvent", lambda *_: self.setCursor(CURSORS.get(self._window.GetCurrentCursor(), QtCore.Qt.ArrowCursor))
+        )
 
     # what Python may call
     def interactor(self):
@@ -137,8 +160,14 @@ class AbstractView(QtWidgets.QWidget):
         modifiers = event.modifiers()
         place = event.pos() if hasattr(event, "pos") else self.mapFromGlobal(QtGui.QCursor.pos())
         self._interactor.SetEventInformation(
-            place.x(), self.height() - 1 - place.y(), int(bool(modifiers & QtCore.Qt.ControlModifier)),
-            int(bool(modifiers & QtCore.Qt.ShiftModifier)), "\0", repeat, key)
+            place.x(),
+            self.height() - 1 - place.y(),
+            int(bool(modifiers & QtCore.Qt.ControlModifier)),
+            int(bool(modifiers & QtCore.Qt.ShiftModifier)),
+            "\0",
+            repeat,
+            key,
+        )
         self._interactor.SetAltKey(int(bool(modifiers & QtCore.Qt.AltModifier)))
         self._interactor.InvokeEvent(name)
 
@@ -176,8 +205,12 @@ class AbstractView(QtWidgets.QWidget):
         symbol = KEYS.get(event.key(), event.text() or "")
         letter = event.text()[:1] if event.text()[:1].isascii() else ""
         self._interactor.SetKeyEventInformation(
-            int(bool(modifiers & QtCore.Qt.ControlModifier)), int(bool(modifiers & QtCore.Qt.ShiftModifier)),
-            letter or "\0", int(event.isAutoRepeat()), symbol)
+            int(bool(modifiers & QtCore.Qt.ControlModifier)),
+            int(bool(modifiers & QtCore.Qt.ShiftModifier)),
+            letter or "\0",
+            int(event.isAutoRepeat()),
+            symbol,
+        )
         self._interactor.InvokeEvent(name)
 
 

@@ -50,7 +50,13 @@ class NodeComboBox(QtWidgets.QWidget):
                 self._scene.RemoveObserver(tag)
         self._scene, self._tags = scene, []
         if scene is not None:
-            events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndImportEvent, scene.EndCloseEvent, scene.EndBatchProcessEvent)
+            events = (
+                scene.NodeAddedEvent,
+                scene.NodeRemovedEvent,
+                scene.EndImportEvent,
+                scene.EndCloseEvent,
+                scene.EndBatchProcessEvent,
+            )
             self._tags = [receivers.observe(self, scene, event, "_refresh") for event in events]
         self._refresh()
 
@@ -58,12 +64,14 @@ class NodeComboBox(QtWidgets.QWidget):
         if node.GetHideFromEditors() and not self._show_hidden:
             return False
         kinds = [t for t in self._types if node.IsA(t)]
-        if not kinds or not self._children and node.GetClassName() not in self._types:
+        if not kinds or (not self._children and node.GetClassName() not in self._types):
             return False
         if any(node.IsA(t) for t in self._hidden_types) and node.GetClassName() not in self._types:
             return False
         wanted = [(name, value) for kind, name, value in self._attributes if node.IsA(kind)]
-        return all(node.GetAttribute(name) is not None and (value is None or node.GetAttribute(name) == value) for name, value in wanted)
+        return all(
+            node.GetAttribute(name) is not None and (value is None or node.GetAttribute(name) == value) for name, value in wanted
+        )
 
     def _refresh(self):
         if self._scene is not None and self._scene.IsBatchProcessing():
@@ -98,8 +106,16 @@ class NodeComboBox(QtWidgets.QWidget):
             self._box.addItem(self._none_text)
         for node in self._nodes:
             self._box.addItem(node.GetName() or "")
-        actions = [text for wanted, text in ((self._add, "Create new..."), (self._rename, "Rename current node..."),
-                                             (self._edit, "Edit current node..."), (self._remove, "Delete current node")) if wanted]
+        actions = [
+            text
+            for wanted, text in (
+                (self._add, "Create new..."),
+                (self._rename, "Rename current node..."),
+                (self._edit, "Edit current node..."),
+                (self._remove, "Delete current node"),
+            )
+            if wanted
+        ]
         if actions and self._scene is not None:
             self._box.insertSeparator(self._box.count())
             self._box.addItems(actions)
@@ -304,12 +320,20 @@ def _switch(attribute):
     def write(self, value):
         setattr(self, attribute, bool(value))
         self._refresh()
+
     return property(read, write)
 
 
-for _name, _attribute in (("noneEnabled", "_none"), ("addEnabled", "_add"), ("removeEnabled", "_remove"), ("renameEnabled", "_rename"),
-                          ("editEnabled", "_edit"), ("showHidden", "_show_hidden"), ("showChildNodeTypes", "_children"),
-                          ("selectNodeUponCreation", "_select_new")):
+for _name, _attribute in (
+    ("noneEnabled", "_none"),
+    ("addEnabled", "_add"),
+    ("removeEnabled", "_remove"),
+    ("renameEnabled", "_rename"),
+    ("editEnabled", "_edit"),
+    ("showHidden", "_show_hidden"),
+    ("showChildNodeTypes", "_children"),
+    ("selectNodeUponCreation", "_select_new"),
+):
     setattr(NodeComboBox, _name, _switch(_attribute))
 
 __all__ = ["NodeComboBox", "SlicerWidget"]

@@ -41,7 +41,9 @@ class SegmentsTableView(MRMLWidget):
 
     def _ids(self):
         segmentation = self._node.GetSegmentation() if self._node is not None else None
-        return [segmentation.GetNthSegmentID(i) for i in range(segmentation.GetNumberOfSegments())] if segmentation is not None else []
+        return (
+            [segmentation.GetNthSegmentID(i) for i in range(segmentation.GetNumberOfSegments())] if segmentation is not None else []
+        )
 
     def _fill(self):
         self._filling = True
@@ -119,17 +121,26 @@ class SegmentsTableView(MRMLWidget):
 def _column(place):
     def write(self, shown):
         self._table.setColumnHidden(place, not shown)
+
     return property(lambda self: not self._table.isColumnHidden(place), write)
 
 
 def _absent():
     """A column that the host's table does not have: it can only be hidden."""
+
     def write(self, shown):
         if shown:
             raise NotImplementedError("the host's table of segments has no such column")
+
     return property(lambda self: False, write)
 
 
 SegmentsTableView.visibilityColumnVisible, SegmentsTableView.colorColumnVisible = _column(0), _column(1)
-for _name in ("opacityColumnVisible", "statusColumnVisible", "layerColumnVisible", "filterBarVisible", "jumpToSelectedSegmentEnabled"):
+for _name in (
+    "opacityColumnVisible",
+    "statusColumnVisible",
+    "layerColumnVisible",
+    "filterBarVisible",
+    "jumpToSelectedSegmentEnabled",
+):
     setattr(SegmentsTableView, _name, _absent())

@@ -44,8 +44,9 @@ class WrapperType(type):
 
     def __instancecheck__(cls, thing):
         if cls._host_kind == "qt" and getattr(type(thing), "_host_kind", "") == "index" and cls._host_generated is cls:
-            raise errors.WrongUse(f"isinstance({type(thing).__name__}, qt.{cls.__name__}) is not reliable in Slicer: "
-                                  "ask isWidgetType() or inherits()")
+            raise errors.WrongUse(
+                f"isinstance({type(thing).__name__}, qt.{cls.__name__}) is not reliable in Slicer: ask isWidgetType() or inherits()"
+            )
         return super().__instancecheck__(thing)
 
 
@@ -100,8 +101,9 @@ class Wrapper(metaclass=WrapperType):
             member.write(self, value)
         elif member is not None:
             raise errors.WrongUse(f"{type(self).__name__}.{name} is a method or signal and cannot be overwritten")
-        elif isinstance(self._host_object, QtCore.QObject) and \
-                name.encode() in [bytes(n) for n in self._host_object.dynamicPropertyNames()]:
+        elif isinstance(self._host_object, QtCore.QObject) and name.encode() in [
+            bytes(n) for n in self._host_object.dynamicPropertyNames()
+        ]:
             self._host_object.setProperty(name, unwrap(value))
         elif type(self) is type(self)._host_generated:
             raise errors.NotInSlicer(f"{type(self).__name__} has no {name!r} to write{type(self)._host_why_not(name)}")
@@ -128,12 +130,25 @@ def _operator(name):
         if method is None:
             return NotImplemented
         return wrap(method(self._host_object, *[unwrap(o) for o in others]))
+
     operate.__name__ = name
     return operate
 
 
-for _name in ("__add__", "__sub__", "__mul__", "__truediv__", "__neg__", "__or__", "__and__", "__lt__", "__le__", "__gt__", "__ge__"):
-    setattr(Wrapper, _name, _operator(_name))     # Wrapper itself is not marked as generated, so it may be completed
+for _name in (
+    "__add__",
+    "__sub__",
+    "__mul__",
+    "__truediv__",
+    "__neg__",
+    "__or__",
+    "__and__",
+    "__lt__",
+    "__le__",
+    "__gt__",
+    "__ge__",
+):
+    setattr(Wrapper, _name, _operator(_name))  # Wrapper itself is not marked as generated, so it may be completed
 
 
 class PropertyName:
@@ -218,7 +233,7 @@ def wrap(value):
             return held
         cls = class_of(value)
         if cls is None:
-            return value                     # flags and other numbers
+            return value  # flags and other numbers
         made = cls.__new__(cls)
         attach(made, value)
         return made
@@ -236,6 +251,7 @@ def attach(wrapper, thing):
 def class_of(thing):
     """The wrapper class for a PyQt5 object."""
     from . import indexclasses, qtclasses
+
     for cls in type(thing).__mro__:
         if "HOST_CLASS" in cls.__dict__:
             return indexclasses.index_class(cls.HOST_CLASS)
