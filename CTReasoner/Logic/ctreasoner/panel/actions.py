@@ -95,7 +95,7 @@ class Actions:
         if centre is None:
             self.tell(_("This object has no place in the scene any more."))
             return
-        self.case.follower.suspend()
+        self._hold_views()
         self.case.follower.jump(centre)
         self.showing.flash(self.case, key)
         self.table.select(key)
@@ -105,8 +105,12 @@ class Actions:
         place = self.case.writer.evidence(key)
         measured = self.case.conversation.measurement(key)
         if place is not None:
-            self.case.follower.suspend()
-            self.case.follower.jump(place)
+            self._hold_views()
+            plane = self.case.writer.plane_of(key)
+            if plane is not None:
+                self.case.follower.show_plane(*plane)
+            else:
+                self.case.follower.jump(place)
         if measured is not None:
             if place is None:
                 self.go_to(measured.object)
@@ -149,8 +153,7 @@ class Actions:
         key = self.table.selected
         if self.case is not None and key and self.case.writer.reject(key):
             self.case.rejected.append(key)
-            self.case.steps.append(("reject", key))
-            self.case.redone.clear()
+            self.case.brought_back.clear()
             self.refresh()
 
     def copy_findings(self) -> None:
@@ -176,26 +179,29 @@ class Actions:
                 _("You have changed segments by hand since this answer. Undo takes those changes, too. Undo all the same?"),
                 windowTitle=_("Undo answer")):
             return
+        answer = case.writer.undo_answer
         if case.writer.undo():
-            self._step(case.steps, case.redone, is_undone=True)
+            self._stepped(case, answer or "", is_undone=True)
 
     def redo(self) -> None:
         """Bring back what undo took."""
         case = self.case
-        if case is not None and not self.asking.is_busy and case.writer.redo():
-            self._step(case.redone, case.steps, is_undone=False)
+        if case is None or self.asking.is_busy:
+            return
+        answer = case.writer.redo_answer
+        if case.writer.redo():
+            self._stepped(case, answer or "", is_undone=False)
 
-    def _step(self, source: list, target: list, *, is_undone: bool) -> None:
-        if source:
-            kind, what = source.pop()
-            target.append((kind, what))
-            if kind == "answer":
-                what.undone = is_undone
-                self.case.transcript.mark(what.answer, "undone" if is_undone else "done")
-            elif is_undone:
-                self.case.rejected.remove(what)
-            else:
-                self.case.rejected.append(what)
+    def _stepped(self, case: Case, answer: str, *, is_undone: bool) -> None:
+        """Say in the conversation what undo or redo did; "" is a rejection."""
+        turn = case.conversation.turn_of_answer(answer) if answer else None
+        if turn is not None:
+            turn.undone = is_undone
+            case.transcript.mark(answer, "undone" if is_undone else "done")
+        elif is_undone and case.rejected:
+            case.brought_back.append(case.rejected.pop())
+        elif not is_undone and case.brought_back:
+            case.rejected.append(case.brought_back.pop())
         self.refresh()
 
     # ------------------------------------------------------------ views
@@ -208,7 +214,7 @@ class Actions:
     def restore_view(self) -> None:
         """Bring back the user's own layout, zoom and window."""
         if self.case is not None:
-            self.case.follower.suspend()
+            self._hold_views()
             self.case.follower.restore_view()
             self.case.writer.clear_evidence()
             self.refresh_buttons()
@@ -228,6 +234,11 @@ class Actions:
             if not case.follower.suspended and (case.follower.moving or self._is_answering(case)):
                 case.follower.suspend()
                 self.refresh_buttons()
+
+    def _hold_views(self) -> None:
+        """A person goes somewhere else while an answer runs: its next looks shall not pull them away."""
+        if self._is_answering(self.case):
+            self.case.follower.suspend()
 
     def _is_answering(self, case: Case) -> bool:
         return self.asking.running is not None and self.asking.running.case is case

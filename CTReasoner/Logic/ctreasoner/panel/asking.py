@@ -91,6 +91,8 @@ class Asking:
             job.turn.note("warning", sentence, hint)
             if job.ask is not None:
                 self.engine.cancel(job.ask)
+            if job.has_begun_writing:
+                case.transcript.mark(job.turn.answer, "cancelled")
             job.turn.end(STOPPED)
             self._finish(job)
 
@@ -136,11 +138,11 @@ class Asking:
             self._refuse(job, error)
 
     def _write(self, job: Job, event: Event) -> None:
-        if not job.has_begun_writing:
-            job.has_begun_writing = True
-            job.case.writer.begin(event.answer, job.turn.question)
-            job.case.transcript.begin(event.answer, job.turn.question)
         try:
+            if not job.has_begun_writing:
+                job.has_begun_writing = True
+                job.case.transcript.begin(event.answer, job.turn.question, recording=job.turn.origin == "recording")
+                job.case.writer.begin(event.answer, job.turn.question)
             job.case.writer.apply(event, job.folder)
         except CTReasonerError as error:
             job.turn.note("error", str(error), error.hint)

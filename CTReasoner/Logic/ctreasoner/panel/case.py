@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
 
 from ..errors import CTReasonerError
-from ..events import Existence, Look, Measurement, from_json
+from ..events import from_json
 from ..scene import Follower, PromptNodes, SceneWriter, Transcript, voxels_of, world_matrix
 from ..scene import Turn as SavedTurn
 from ..vocabulary import Vocabulary
@@ -35,9 +36,8 @@ class Case:
         self.conversation = Conversation()
         self.conversation.turns = [restored(t, n) for n, t in enumerate(self.transcript.turns, start=1)]
         self.answered = max((_number(t.answer) for t in self.transcript.turns), default=0)
-        self.steps: list[tuple[str, Any]] = []      # what undo takes back, newest last: ("answer", turn) or ("reject", id)
-        self.redone: list[tuple[str, Any]] = []
-        self.rejected: list[str] = []
+        self.rejected: list[str] = []       # ids of findings that a person took away, the newest last
+        self.brought_back: list[str] = []   # those of them that undo brought back
         self._file: Future | None = None
         self._stamp: tuple = ()
         self._image: Any = None
@@ -74,7 +74,7 @@ class Case:
 
     def close(self) -> None:
         """Let the nodes go; what is in the scene stays."""
-        for part in (self.prompts, self.follower, self.writer):
+        for part in (self.prompts, self.follower, self.transcript, self.writer):
             part.close()
 
 
@@ -82,23 +82,23 @@ def restored(saved: SavedTurn, number: int) -> Turn:
     """Return a turn of the scene's transcript as the panel shows it."""
     turn = Turn(number=number, question=saved.question, answer=saved.answer, text=saved.text, state=SAVED_STATES[saved.state],
                 undone=saved.state == "undone")
+    turn.origin = "recording" if saved.recording else ""
     turn.spans = [(s["start"], s["end"], s["kind"], s["ref"]) for s in saved.spans]
-    for content in (*saved.statements, *saved.looks):
-        event = _event(content, saved.answer)
-        if isinstance(event, Look):
-            turn.looks.append(event)
-        elif event is not None and event.type == "Statement":
-            turn.statements.append(event)
+    by = {"kind": "model", "name": "saved"}
+    statements = [_event("Statement", saved.answer, by=by, **s) for s in saved.statements]
+    turn.statements = [s for s in statements if s is not None]
+    turn.looks = [look for n, s in enumerate(saved.looks) if (look := _look(s, n, saved.answer)) is not None]
     for found in saved.objects:
         turn.names[found["id"]] = found.get("display") or found.get("key") or found["id"]
-        existence = _existence(found, saved.answer)
+        existence = _event("Existence", saved.answer, object=found["id"], name=found.get("key") or "", by=by,
+                           display=found.get("display") or "", state=found.get("state", "present"),
+                           probability=found.get("probability"))
         if existence is not None:
             turn.states[found["id"]] = existence
-        for m in found.get("measurements", ()):
-            if isinstance(m, dict) and "id" in m:
-                made = _event({"type": "Measurement", "object": found["id"], **m}, saved.answer)
-                if isinstance(made, Measurement):
-                    turn.measurements[made.id] = made
+        for told in found.get("measurements", ()):
+            measured = _event("Measurement", saved.answer, **{"object": found["id"], "method": "", **told})
+            if measured is not None:
+                turn.measurements[measured.id] = measured
     for warning in saved.warnings:
         turn.note("warning", warning.get("sentence", ""), warning.get("hint", ""))
     if saved.problem:
@@ -106,22 +106,20 @@ def restored(saved: SavedTurn, number: int) -> Turn:
     return turn
 
 
-def _existence(found: dict[str, Any], answer: str) -> Existence | None:
-    content = {"type": "Existence", "object": found["id"], "name": found.get("key", ""), "display": found.get("display", ""),
-               "state": found.get("state", "present"), "probability": found.get("probability")}
-    event = _event(content, answer)
-    return event if isinstance(event, Existence) else None
+def _look(saved: dict[str, Any], number: int, answer: str) -> Any:
+    view = {"centre_ras": saved.get("centre"), "size_mm": saved.get("size"), "spacing_mm": [1, 1, 1], "shape": [1, 1, 1]}
+    if "axes" in saved:
+        view["axes"] = saved["axes"]
+    return _event("Look", answer, object=saved.get("object"), step=number, view=view, why=saved.get("why"),
+                  window=saved.get("window"), digest="", by={"kind": "model", "name": "saved"})
 
 
-def _event(content: dict[str, Any], answer: str) -> Any:
-    import json
-
-    kind = content.get("type") or ("Statement" if "verdict" in content else "Look" if "view" in content else "")
-    defaults = {"answer": answer, "seq": 0, "t": 0.0, "by": {"kind": "rule", "name": "saved"}}
+def _event(kind: str, answer: str, **content: Any) -> Any:
+    """Return an event made of what was saved, None for what another version wrote: the words are still there."""
     try:
-        return from_json(json.dumps({**defaults, **content, "type": kind}))
+        return from_json(json.dumps({"answer": answer, "seq": 0, "t": 0.0, **content, "type": kind}))
     except (CTReasonerError, TypeError, ValueError):
-        return None             # a line of another version: the words are still there
+        return None
 
 
 def _number(answer: str) -> int:

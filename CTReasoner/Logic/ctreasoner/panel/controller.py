@@ -62,7 +62,7 @@ class Controller(Actions):
                                         placing.SCRIBBLE: ui.scribbleButton}, self.keys, self._placed, self.tell)
         self._prompt_keys = PromptKeys(ui.promptLineEdit)
         self._observers, self._ct_observers = Observers(), Observers()
-        self._next_edit_check = 0.0
+        self._next_edit_check, self._is_stale = 0.0, False
         self._connect()
         self._observe_scene()
         self.timer = qt.QTimer()
@@ -137,6 +137,8 @@ class Controller(Actions):
         """Talk about this CT from now on; None for no CT."""
         self.placing.cancel()
         self._ct_observers.clear()
+        if node is None and self.case is None and self.chat.greeting:
+            return                      # the selector follows a CT that was removed: why it is gone stays to be read
         self.case = None
         if node is not None:
             try:
@@ -249,6 +251,8 @@ class Controller(Actions):
         if now >= self._next_edit_check:
             self._next_edit_check = now + EDIT_CHECK_S
             self._check_edits()
+        if self._is_stale:
+            self.refresh()
         self._show_progress()
         self.chat.step()
         self.log.step(engine)
@@ -270,9 +274,7 @@ class Controller(Actions):
             self.chat.changed()
 
     def _on_end(self, job: Job) -> None:
-        if job.has_begun_writing:
-            job.case.steps.append(("answer", job.turn))
-            job.case.redone.clear()
+        job.case.brought_back.clear()
         self.refresh()
 
     def _check_edits(self) -> None:
@@ -308,6 +310,7 @@ class Controller(Actions):
     # ------------------------------------------------------------ what is shown
     def refresh(self) -> None:
         """Bring table, buttons and transcript up to date."""
+        self._is_stale = False
         findings = self.case.writer.findings() if self.case is not None else []
         self.table.show(findings)
         self.chat.changed()
@@ -334,4 +337,4 @@ class Controller(Actions):
     def _scene_changed(self, what: str) -> None:
         if what == "removed" and self.asking.running is not None:
             self.tell(_("The segmentation was removed from the scene; the answer goes on in words."))
-        self.refresh()
+        self._is_stale = True               # many of these come in a row: the next tick shows them

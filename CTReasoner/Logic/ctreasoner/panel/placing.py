@@ -29,6 +29,7 @@ class Placing:
                  on_problem: Callable[[str, str], None]) -> None:
         self._buttons, self._keys, self._on_placed, self._on_problem = dict(buttons), keys, on_placed, on_problem
         self.kind, self._case = "", None
+        self._arrived: tuple[Case, str] | None = None
 
     def start(self, case: Case, kind: str, *, positive: bool = True, target: str | None = None) -> None:
         """Enter place mode; what was being placed before is given up."""
@@ -47,15 +48,21 @@ class Placing:
             case.prompts.cancel()
 
     def step(self) -> None:
-        """Notice a place mode that ended without us: a right click, or a click on the mouse mode toolbar."""
-        if self.kind and self._case is not None and self._case.prompts.placing is None:
+        """Take what was placed, and notice a place mode that ended without us: a right click, or the mouse mode toolbar."""
+        arrived, self._arrived = self._arrived, None
+        if arrived is not None:
+            self._take(*arrived)
+        elif self.kind and self._case is not None and self._case.prompts.placing is None:
             self._done()
 
     def _placed(self, kind: str) -> None:
+        """The scene is in the middle of telling: what the prompt leads to waits for the next tick."""
         case = self._case
         self._done()
-        if case is None:
-            return
+        if case is not None:
+            self._arrived = (case, kind)
+
+    def _take(self, case: Case, kind: str) -> None:
         try:
             case.prompts.check()
         except CTReasonerError as error:

@@ -1,0 +1,65 @@
+"""The panel with a CT in the scene and an engine that a test speaks for."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+from panel_doubles import ScriptedEngine
+
+SPACING = 3.0
+SHAPE = (64, 60, 50)        # i, j, k
+
+
+def a_ct(name: str = "CT", shape=SHAPE):
+    """A volume of 3 mm voxels around the origin, -1000 HU with a block of 40 HU, shown in the slice views."""
+    voxels = np.full(shape, -1000, np.int16)
+    voxels[tuple(slice(n // 6, n - n // 6) for n in shape)] = 40
+    affine = np.diag([SPACING, SPACING, SPACING, 1.0])
+    affine[:3, 3] = [-SPACING * (n - 1) / 2 for n in shape]
+    node = slicer.util.addVolumeFromArray(voxels.transpose(2, 1, 0).copy(), ijkToRAS=affine, name=name)
+    node.CreateDefaultDisplayNodes()
+    slicer.util.setSliceViewerLayers(background=node, fit=True)
+    return node
+
+
+class Panel:
+    """What a test does with the panel: real widgets, real events, short waits."""
+
+    def __init__(self, app, widget) -> None:
+        self.app, self.widget, self.ui, self.controller = app, widget, widget.ui, widget.controller
+        self.engine = ScriptedEngine()
+        self.controller.use_engine(self.engine)
+        self.ct = a_ct()
+        self.ui.ctSelector.setCurrentNode(self.ct)
+        app.process(60)
+
+    def until(self, condition, seconds: float = 5.0) -> bool:
+        return self.app.wait_for(condition, seconds)
+
+    def ask(self, words: str) -> bool:
+        """Type and press Enter; returns whether the engine got it."""
+        import host
+
+        count = len(self.engine.requests)
+        host.text(self.ui.promptLineEdit, words)
+        host.key(self.ui.promptLineEdit, host.RETURN if hasattr(host, "RETURN") else 0x01000004)
+        return self.until(lambda: len(self.engine.requests) > count, 3)
+
+    def settle(self) -> None:
+        """Let everything that was said arrive."""
+        self.until(lambda: not self.engine._box, 5)
+        self.app.process(80)
+
+    @property
+    def words(self) -> str:
+        self.app.process(50)
+        return self.ui.chatBrowser.toPlainText()
+
+    def answered(self, words: str = "Segment the heart", **options) -> str:
+        """A whole answer about one object; returns the object's id."""
+        assert self.ask(words)
+        answer = self.engine.begin()
+        key = self.engine.find(answer, 1, "heart", (20, 20, 15), (16, 14, 12), **options)
+        self.engine.finish()
+        self.settle()
+        return key
