@@ -2,7 +2,7 @@
 
 `<folder>/say.json` maps a word of the command line to {"print": lines, "code": n, "wait": file}; "wait" goes on until that file
 exists. `<folder>/asked.jsonl` holds the command lines and a few variables. "-c" runs in the real Python, "-m venv DIR" makes an
-environment whose Python is this program again.
+environment whose Python is this program again, and "-m pip install --target DIR" a DIR/bin/uv that does too.
 """
 
 from __future__ import annotations
@@ -19,11 +19,17 @@ if words[0] == "-c":
     os.execv({python!r}, [{python!r}, *words])
 with open(HERE + "/asked.jsonl", "a") as file:
     file.write(json.dumps({{"words": words, "variables": dict(os.environ)}}) + "\\n")
-if words[:2] == ["-m", "venv"]:
-    os.makedirs(words[2] + "/bin")
-    with open(__file__) as source, open(words[2] + "/bin/python", "w") as copy:
+def copy_to(path):
+    os.makedirs(os.path.dirname(path))
+    with open(__file__) as source, open(path, "w") as copy:
         copy.write(source.read())
-    os.chmod(words[2] + "/bin/python", 0o755)
+    os.chmod(path, 0o755)
+if words[:2] == ["-m", "venv"] or words[0] == "venv":
+    copy_to(words[-1] + "/bin/python")
+if "--target" in words:
+    copy_to(words[words.index("--target") + 1] + "/bin/uv")
+if words[0] == "venv" and "UV_PYTHON_INSTALL_DIR" in os.environ:
+    os.makedirs(os.environ["UV_PYTHON_INSTALL_DIR"])
 with open(HERE + "/say.json") as file:
     todo = json.load(file)
 code = 0

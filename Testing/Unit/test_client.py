@@ -57,10 +57,11 @@ def engine():
 def test_a_volume_is_written_once_and_named_by_its_content(tmp_path):
     store, volume = VolumeStore(tmp_path), phantom_volume()
     first = store.put(volume.voxels, volume.affine).result(LONGEST_S)
+    stamp = first.path.stat().st_mtime_ns
     again = store.put(np.asfortranarray(volume.voxels), volume.affine).result(LONGEST_S)
     other = store.put(volume.voxels + np.int16(1), volume.affine).result(LONGEST_S)
     store.close()
-    assert first.identity == again.identity == volume.identity != other.identity
+    assert first.identity == again.identity == volume.identity != other.identity and first.path.stat().st_mtime_ns == stamp
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted([f"{first.identity}.npy", f"{other.identity}.npy"])
     assert np.array_equal(np.load(first.path, mmap_mode="r"), volume.voxels)
 

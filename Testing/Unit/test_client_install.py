@@ -223,6 +223,20 @@ def test_an_installation_runs_its_steps_and_is_found_again(installer, fake):
     assert "Collecting scipy" in installer.log and not installer.is_busy
 
 
+def test_without_a_python_uv_brings_one_and_goes_again(installer, fake):
+    made = make_plan(installer.folder, {"PATH": ""}, host_python=str(fake.path), torch_index="")
+    fake.say({"torch": {"print": ["error sending request for url"], "code": 1}})
+    installer.start(made)
+    assert ends(installer, "ready", "failed")["code"] == "CTR-NET-001"
+    assert [p.name for p in made.folder.iterdir()] == [install.LOCK]
+    fake.say({})
+    installer.start(made)
+    assert ends(installer, "ready", "failed")["state"] == "ready" and installer.python
+    assert sorted(p.name for p in made.folder.iterdir()) == [made.environment.name, install.LOCK, plan.PYTHONS]
+    uv = fake.asked[1]["words"]
+    assert uv[0] == "venv" and "--managed-python" in uv and "--seed" in uv and uv[-1] == str(made.environment)
+
+
 def test_progress_says_step_words_and_seconds(installer, fake, tmp_path):
     gate = tmp_path / "gate"
     fake.say({"torch": {"print": ["Downloading torch (190 MB)"], "wait": str(gate)}})

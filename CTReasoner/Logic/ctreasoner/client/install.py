@@ -23,7 +23,7 @@ from .environment import child_environment
 from .folder import lock
 from .local import Message
 from .packages import REQUIREMENTS
-from .plan import Plan, Step, engine_folder, environment_folder, free_mb, make_plan
+from .plan import PYTHONS, TOOLS, Plan, Step, engine_folder, environment_folder, free_mb, make_plan
 from .process import LineProcess
 from .pythons import check_engine_python, environment_python
 
@@ -216,9 +216,12 @@ class Installer:
                 _stamp(target, plan)
             except BaseException:
                 _remove(target)
+                if not any(plan.folder.glob("env-*")):          # else an older engine may stand on it
+                    _remove(plan.folder / PYTHONS)
                 raise
             finally:
                 _remove(temporary)
+                _remove(plan.folder / TOOLS)
             for old in plan.folder.glob("env-*"):
                 if old != target:
                     _remove(old)

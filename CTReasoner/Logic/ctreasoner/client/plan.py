@@ -16,9 +16,10 @@ from .pythons import Python, environment_python, find_python, maker_python
 
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"      # PyTorch's own; on Linux the package index holds the CUDA build
 # measured on Linux, Python 3.11, PyTorch for the CPU
-DOWNLOAD_MB, DISK_MB = 450, 1800
+DOWNLOAD_MB, DISK_MB = 370, 1800
 UV = "uv==0.13.9"                                       # brings a Python where there is none; Apache-2.0 or MIT
 UV_PYTHON = "3.12"
+TOOLS, PYTHONS = "tools", "python"                      # folders beside the environments: uv, and what it downloads
 
 
 @dataclass(frozen=True)
@@ -144,12 +145,12 @@ def _steps(folder: Path, target: Path, made_with: Python | None, index: str, pac
     if made_with is not None:
         first = (Step("environment", (made_with.path, "-m", "venv", str(target))),)
     else:
-        tools = folder / "tools"
+        tools = folder / TOOLS
         uv = tools / "bin" / ("uv.exe" if os.name == "nt" else "uv")
         first = (Step("uv", (host, "-m", "pip", "install", "--upgrade", "--target", str(tools), UV)),
                  Step("Python and environment",
                       (str(uv), "venv", "--python", UV_PYTHON, "--managed-python", "--seed", str(target)),
-                      {"UV_PYTHON_INSTALL_DIR": str(folder / "python"), "UV_CACHE_DIR": str(folder / "tools" / "cache")}))
+                      {"UV_PYTHON_INSTALL_DIR": str(folder / PYTHONS), "UV_CACHE_DIR": str(tools / "cache")}))
     return (*first,
             Step("PyTorch", (*pip, *(("--index-url", index) if index else ()), torch)),
             Step("packages", (*pip, "-r", str(REQUIREMENTS))),

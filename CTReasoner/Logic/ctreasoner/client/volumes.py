@@ -49,22 +49,24 @@ class VolumeStore:
 
     def _write(self, voxels: np.ndarray, affine: np.ndarray, name: str, source: str) -> VolumeFile:
         part = self.folder / f"part-{os.getpid()}-{time.monotonic_ns()}.npy"
+        shown = Volume(voxels, affine)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            np.save(part, Volume(voxels, affine).voxels)
-            written = Volume(np.load(part, mmap_mode="r"), affine)      # its hash is that of what was written, not of what is shown
-            identity, shape = written.identity, written.shape
-            del written                                                 # a mapped file cannot be moved on Windows
-            path = self.path(identity)
-            if not path.is_file():
-                os.replace(part, path)
+            if any(self.folder.glob("*.npy")) and self.path(shown.identity).is_file():
+                identity = shown.identity
+            else:
+                np.save(part, shown.voxels)
+                written = Volume(np.load(part, mmap_mode="r"), affine)
+                identity = written.identity         # of what was written: what is shown may have changed meanwhile
+                del written                         # a mapped file cannot be moved on Windows
+                os.replace(part, self.path(identity))
         except OSError as error:
             raise ResourceError(f"The CT could not be handed to the engine: {error.strerror or error}.", code="CTR-RES-001",
                                 hint="Free some space in the folder for temporary files.") from error
         finally:
             part.unlink(missing_ok=True)
-        return VolumeFile(identity=identity, path=path, affine=tuple(map(tuple, affine.tolist())), name=name, source=source,
-                          shape=shape)
+        return VolumeFile(identity=identity, path=self.path(identity), affine=tuple(map(tuple, affine.tolist())), name=name,
+                          source=source, shape=shown.shape)
 
     def forget(self, identity: str) -> None:
         """Remove the file of a CT."""
