@@ -12,7 +12,7 @@ import slicer
 from ..errors import InputError
 from ..vocabulary import Vocabulary
 from . import identity
-from .boxes import BoxPool
+from .boxes import LOOK_COLOURS, BoxPool
 from .evidence import EvidenceLine
 from .findings import Entry, Finding, box_matrix, parts_of_box
 from .observing import Observers
@@ -211,6 +211,25 @@ class Board:
         self._boxes.show(f"found {entry.id}", entry.display, np.array(entry.box), self._to_world(),
                          identity.colour(self.vocabulary, entry.key))
         return True
+
+    def show_look(self, view: tuple, number: int | None, label: str, boxes: list[tuple]) -> None:
+        """Show the box of a look of a past answer, and (name, centre, size, axes) of what was found by then; world RAS mm.
+
+        number : of the look of its object, from 0; None for the whole scan.
+        """
+        if self.is_quiet or self.answering:
+            return
+        self.hide_looks()
+        close = 0 if number is None else min(number + 1, len(LOOK_COLOURS) - 1)
+        to_local = np.linalg.inv(self._to_world())
+        self._boxes.show("look now", label, to_local @ box_matrix(*view), self._to_world(), LOOK_COLOURS[close])
+        for n, (name, *box) in enumerate(boxes):
+            self._boxes.show(f"look found {n}", name, to_local @ box_matrix(*box), self._to_world(), (0.9, 0.9, 0.9))
+
+    def hide_looks(self) -> None:
+        """Hide what `show_look` shows."""
+        if not self._closed:
+            self._boxes.hide("look")
 
     def centre_of(self, finding_id: str) -> tuple[float, float, float] | None:
         """World RAS mm of a finding: a voxel of its segment near the middle, else the centre of its box."""

@@ -158,7 +158,7 @@ class Layers:
         if image is None or not image.GetNumberOfPoints():
             return None
         known = self._known.get(segment_id)
-        if known is not None and known.age == image.GetMTime():
+        if known is not None and known.age == image.GetMTime() and self._shift(image) is not None:
             array, _ = self._array(image)
             return (_within(array, self._lower(image), known) == segment.GetLabelValue()).view(np.uint8), known.first
         return self._scan(segment, image)

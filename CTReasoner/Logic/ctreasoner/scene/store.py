@@ -51,8 +51,8 @@ class Store:
             self.scene.AddNode(node)
             node.CreateDefaultDisplayNodes()
             node.SetNodeReferenceID(CT, self.ct.GetID())
-            node.SetReferenceImageGeometryParameterFromVolumeNode(self.ct)
             node.SetAndObserveTransformNodeID(self.ct.GetTransformNodeID())
+            node.SetReferenceImageGeometryParameterFromVolumeNode(self.ct)  # after the transform, which it would put in else
             hierarchy.place(self.scene, node, self.ct)
             self._adopt(node)
         return self.layers
