@@ -26,6 +26,12 @@ WRONG = [
     ("a newer slot", "slicer.qMRMLTransformDisplayNodeWidget.updateInteractionHandleOpacity", NotThere),
     ("a newer MRML method", "slicer.vtkMRMLModelDisplayNode().SetShowInAllViewsByDefault(1)", NotThere),
     ("a newer MRML constant", "slicer.vtkMRMLInteractionNode.Scroll", NotThere),
+    ("a snake_case spelling of the wheel", "slicer.vtkMRMLTextNode().text", NotThere),
+    ("a snake_case spelling is written", "slicer.vtkMRMLTextNode().text = 'x'", NotThere),
+    ("a function of slicer.util on slicer", "slicer.getNode('x')", NotThere),
+    ("None for a text", "qt.QLabel().setText(None)", Wrong),
+    ("None for a text property", "qt.QLineEdit().text = None", Wrong),
+    ("a number for a text property", "qt.QLineEdit().text = 5", Wrong),
     ("a newer helper", "slicer.util.LazyImport('numpy')", AttributeError),
     ("an enum value that is not there", "ctk.ctkComboBox.SometimesScroll", NotThere),
     ("a static that is not there", "qt.QTimer.twoShots", NotThere),
@@ -327,6 +333,19 @@ RIGHT = [
         qt.QSettings().setValue('Host/Test', 'x')
         assert qt.QSettings().value('Host/Test') == 'x' and slicer.util.settingsValue('Host/Test', '') == 'x'
         """),
+    ("a timer that nobody keeps is gone", """
+        h = []
+        def start():
+            t = qt.QTimer(); t.connect('timeout()', lambda: h.append(1)); t.start(1)
+        start(); app.process(30); assert h == []
+        """),
+    ("a timer with a parent stays", """
+        h = []; w = qt.QWidget()
+        def start():
+            t = qt.QTimer(w); t.connect('timeout()', lambda: h.append(1)); t.start(1)
+        start(); app.process(30); assert h
+        """),
+    ("a parent is set to None", "w = qt.QWidget(); l = qt.QLabel('x', w); l.setParent(None); assert l.parent() is None"),
     ("the clipboard", "qt.QApplication.clipboard().setText('copied'); assert slicer.app.clipboard().text() == 'copied'"),
     ("node selector: the first node is chosen", """
         n = add('vtkMRMLTextNode')

@@ -51,6 +51,7 @@ def install() -> None:
     if isinstance(sys.modules.get("qt"), qtclasses.QtModule):
         return
     core_module.hide_newer_names()
+    core_module.hide_other_spellings()
     errors.install_hook()
     qt = sys.modules["qt"] = qtclasses.QtModule("qt", "Qt as PythonQt shows it")
     qt.QUiLoader = uifile.QUiLoader

@@ -78,6 +78,37 @@ def hide_newer_names() -> int:
     return count
 
 
+class _Snake:
+    """Stands where the wheel's wrappers have a second, snake_case spelling of Get and Set."""
+
+    def __init__(self, owner, name):
+        self.owner, self.name = owner, name
+
+    def __get__(self, thing, owner=None):
+        raise errors.NotInSlicer(f"{self.owner}.{self.name} is a spelling of the wheel alone: use Get and Set")
+
+    def __set__(self, thing, value):
+        self.__get__(thing)
+
+
+def hide_other_spellings() -> int:
+    """Make snake_case attributes of MRML classes raise, and names that the wheel spreads over ``slicer``; returns how many."""
+    count = 0
+    for name, value in list(vars(slicer).items()):
+        origin = str(getattr(value, "__module__", ""))
+        if isinstance(value, type) and origin.startswith(("slicer_core", "vtkAddonPython")):
+            space = gc.get_referents(value.__dict__)[0]
+            for member in [m for m, v in space.items() if type(v).__name__ == "getset_descriptor" and not m.startswith("__")]:
+                space[member] = _Snake(name, member)
+                count += 1
+            ctypes.pythonapi.PyType_Modified(ctypes.py_object(value))
+        elif (not name.startswith("__") and not name.startswith("vtk") and name != "util" and not isinstance(value, type(slicer))) \
+                or name in ("sys", "me", "module"):
+            delattr(slicer, name)            # functions of slicer.util and leftovers of the wheel's loop
+            count += 1
+    return count
+
+
 class Core:
     """Scene, application logic, module logics, displayable manager factories."""
 

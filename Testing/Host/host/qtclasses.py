@@ -31,6 +31,8 @@ class QtProperty(PropertyName):
     def write(self, wrapper, value):
         self.check_writable(wrapper)
         thing, value = wrapper._host_object, unwrap(value)
+        if self.kind == "QString" and not isinstance(value, str):
+            raise errors.WrongUse(f"{type(wrapper).__name__}.{self.name} is a text, not {type(value).__name__}")
         setter = getattr(thing, f"set{self.name[0].upper()}{self.name[1:]}", None)
         if setter is not None:
             setter(value)
@@ -81,6 +83,10 @@ class QtMethod:
         for argument in arguments:
             if isinstance(argument, (types.FunctionType, types.MethodType, types.BuiltinFunctionType, BoundMethod)):
                 raise errors.WrongUse(f"{self.owner.__name__}.{self.name}: PythonQt takes no callable here; use connect")
+        if None in arguments and self.owner.__name__ != "QSettings":
+            place = [a is None for a in arguments].index(True)
+            if place in _text_places(self.owner, self.name):
+                raise errors.WrongUse(f"{self.owner.__name__}.{self.name}: None is no text")
 
     def _result(self, value):
         if isinstance(value, tuple):
@@ -90,6 +96,17 @@ class QtMethod:
                 f"{self.owner.__name__}.{self.name} has output arguments: PythonQt returns them in another way"
             )
         return value
+
+
+@functools.cache
+def _text_places(owner, name) -> frozenset[int]:
+    """Places of a method's arguments that are a text in every form that PyQt5's signatures list."""
+    forms = [line for line in (getattr(owner, name).__doc__ or "").splitlines() if line.startswith(f"{name}(")]
+    places = []
+    for form in forms:
+        arguments = [a for a in form[len(name) + 1 : form.rindex(")")].split(", ") if a and a != "self"]
+        places.append({i for i, a in enumerate(arguments) if a.split(":")[-1].split("=")[0].strip() in ("str", "Optional[str]")})
+    return frozenset(set.intersection(*places)) if places else frozenset()
 
 
 class UnboundMethod:
