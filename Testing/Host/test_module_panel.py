@@ -13,8 +13,9 @@ RETURN = 0x01000004         # Qt::Key_Return
 
 @pytest.fixture(scope="module")
 def slicer_app():
-    """A small window: these tests are about the panel, and software rendering takes most of their time."""
+    """A small window that does not render: these tests are about the panel, and software rendering takes most of their time."""
     application = host.Application(size=(760, 420)).show()
+    slicer.app.pauseRender()
     yield application
     application.close()
     host.take_failures()

@@ -7,17 +7,17 @@ from typing import Any
 
 import slicer
 
-from ..scene.observing import Observers
-
 TOUCHES = ("MouseWheelForwardEvent", "MouseWheelBackwardEvent", "LeftButtonPressEvent",
            "MiddleButtonPressEvent", "RightButtonPressEvent")
+FIRST = 10.0        # before the views' own widgets: they end an event that they use
 
 
 class ViewWatch:
     """Calls `on_user()` at wheel and mouse buttons in any view, except where a prompt is being placed."""
 
     def __init__(self, on_user: Callable[[], None]) -> None:
-        self._on_user, self._observers, self._layout = on_user, Observers(), None
+        self._on_user, self._layout = on_user, None
+        self._placed: list[tuple[Any, int]] = []
 
     def attach(self) -> None:
         """Watch all views of the present layout; without a main window there are none."""
@@ -28,12 +28,13 @@ class ViewWatch:
         self._layout = layout
         layout.connect("layoutChanged(int)", self._again)
         for interactor in _interactors(layout):
-            for event in TOUCHES:
-                self._observers.add(interactor, event, self._touched)
+            self._placed += [(interactor, interactor.AddObserver(event, self._touched, FIRST)) for event in TOUCHES]
 
     def detach(self) -> None:
         """Stop watching."""
-        self._observers.clear()
+        for interactor, tag in self._placed:
+            interactor.RemoveObserver(tag)
+        self._placed.clear()
         if self._layout is not None:
             self._layout.disconnect("layoutChanged(int)", self._again)
             self._layout = None
