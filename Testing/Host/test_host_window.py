@@ -99,6 +99,33 @@ def test_a_collapsible_button_hides_its_children(app):
     assert label.visible
 
 
+def test_the_heartbeat_sees_a_blocked_main_thread(app, ct):
+    import time
+    with host.Heartbeat() as beat:
+        app.process(30)
+        time.sleep(0.2)
+        app.process(30)
+    assert beat.summary()["blocked_worst_ms"] >= 150
+    assert beat.summary()["without_render_worst_ms"] >= 150
+
+
+def test_rendering_is_subtracted_from_the_heartbeat(app, ct):
+    view = slicer.app.layoutManager().sliceWidget("Red").sliceView()
+    with host.Heartbeat() as beat:
+        app.process(20)
+        for _ in range(10):
+            view.forceRender()
+        app.process(20)
+    assert sum(beat.blocked_without_render_ms) < sum(beat.blocked_ms)
+
+
+def test_the_dark_style_is_dark(app):
+    app.set_dark(True)
+    assert slicer.util.mainWindow().palette.color(qt.QPalette.Window).lightness() < 100
+    app.set_dark(False)
+    assert slicer.util.mainWindow().palette.color(qt.QPalette.Window).lightness() > 200
+
+
 def test_no_main_window_gives_no_layout_manager():
     host.current().close() if host.application._current else None
     application = host.Application(main_window=False)

@@ -12,6 +12,7 @@ os.environ.setdefault("QT_API", "pyqt5")
 from .application import Application, current, install
 from .errors import HandlerFailed, NotInSlicer, WrongUse, check_handlers, take_failures
 from .hands import click, drag, key, move, text, wheel
+from .heartbeat import Heartbeat
 from .pictures import grab
 
 install()
@@ -19,6 +20,7 @@ install()
 __all__ = [
     "Application",
     "HandlerFailed",
+    "Heartbeat",
     "NotInSlicer",
     "WrongUse",
     "check_handlers",

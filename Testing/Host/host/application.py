@@ -127,6 +127,34 @@ class Application:
         self.process()
         return self
 
+    def set_dark(self, dark: bool):
+        """Colours of Slicer's dark or light style."""
+        palette = QtGui.QPalette()
+        if dark:
+            roles = (
+                ("Window", "#353535"),
+                ("WindowText", "#ffffff"),
+                ("Base", "#2a2a2a"),
+                ("AlternateBase", "#424242"),
+                ("Text", "#ffffff"),
+                ("ToolTipBase", "#ffffff"),
+                ("ToolTipText", "#353535"),
+                ("Button", "#353535"),
+                ("ButtonText", "#ffffff"),
+                ("BrightText", "#ff0000"),
+                ("Link", "#42a5f5"),
+                ("Highlight", "#2a82da"),
+                ("HighlightedText", "#ffffff"),
+            )
+            for role, colour in roles:
+                palette.setColor(getattr(QtGui.QPalette, role), QtGui.QColor(colour))
+            for role in (QtGui.QPalette.WindowText, QtGui.QPalette.Text, QtGui.QPalette.ButtonText):
+                palette.setColor(QtGui.QPalette.Disabled, role, QtGui.QColor("#7f7f7f"))
+        else:
+            palette = self.qapp.style().standardPalette()
+        self.qapp.setPalette(palette)
+        self.process()
+
     def load_module(self, path: str | os.PathLike, select: bool = True):
         """Load a scripted module from its file; with a window its panel is shown. Returns the module's widget object, or None."""
         module = modules.load_scripted(Path(path), self.core, self.manager)

@@ -102,9 +102,10 @@ def hide_other_spellings() -> int:
                 space[member] = _Snake(name, member)
                 count += 1
             ctypes.pythonapi.PyType_Modified(ctypes.py_object(value))
-        elif (not name.startswith("__") and not name.startswith("vtk") and name != "util" and not isinstance(value, type(slicer))) \
-                or name in ("sys", "me", "module"):
-            delattr(slicer, name)            # functions of slicer.util and leftovers of the wheel's loop
+        elif (
+            not name.startswith("__") and not name.startswith("vtk") and name != "util" and not isinstance(value, type(slicer))
+        ) or name in ("sys", "me", "module"):
+            delattr(slicer, name)  # functions of slicer.util and leftovers of the wheel's loop
             count += 1
     return count
 

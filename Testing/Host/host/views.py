@@ -54,7 +54,7 @@ CURSORS = {
 class AbstractView(QtWidgets.QWidget):
     """What both kinds of view share."""
 
-    render_seconds = 0.0  # time inside RenderWindow.Render(), all views together
+    render_seconds = 0.0  # inside Render() and the host's reading back, all views together
     render_count = 0
 
     def __init__(self, parent=None):
@@ -133,12 +133,12 @@ class AbstractView(QtWidgets.QWidget):
         self._before_render()
         start = time.perf_counter()
         self._window.Render()
-        AbstractView.render_seconds += time.perf_counter() - start
         AbstractView.render_count += 1
         width, height = self._window.GetSize()
         pixels = vtk.vtkUnsignedCharArray()
         self._window.GetPixelData(0, 0, width - 1, height - 1, 0, pixels, 0)
         self._frame = np.ascontiguousarray(numpy_support.vtk_to_numpy(pixels).reshape(height, width, 3)[::-1])
+        AbstractView.render_seconds += time.perf_counter() - start
         self.update()
 
     def paintEvent(self, _event):
