@@ -300,6 +300,46 @@ def test_a_changed_mask_is_measured_and_exported_as_the_person_left_it(warm, tmp
     assert (tmp_path / "out" / facts["files"]["DICOM-SEG"]).is_file() and (tmp_path / "out" / facts["files"]["report"]).is_file()
 
 
+def test_a_mask_on_the_whole_grid_is_kept_for_the_export_when_its_file_goes(warm, tmp_path):
+    import nibabel
+
+    talk = {"conversation": "whole"}
+    mask = [e for e in answered(warm, warm.ask(question(warm.handed, **talk), warm.handed)) if isinstance(e, Mask)][-1]
+    whole = np.zeros(phantom_volume().shape, np.uint8)
+    whole[4:6, 5, 6] = 1
+    path = tmp_path / "whole.npy"
+    np.save(path, np.asfortranarray(whole))
+    events = answered(warm, warm.ask(question(warm.handed, "", edited={mask.object: str(path)}, **talk), warm.handed))
+    assert isinstance(events[-1], Done)
+    path.unlink()
+    (tmp_path / "series").mkdir()
+    (tmp_path / "series" / "no.dcm").write_bytes(b"\0" * 128 + b"DICM")
+    facts = exported(warm, warm.export(warm.handed, tmp_path / "out", source=str(tmp_path / "series"), **talk))
+    written = nibabel.load(tmp_path / "out" / "masks" / f"{mask.object}.nii.gz")
+    assert np.array_equal(np.asarray(written.dataobj), whole)
+    assert (tmp_path / "out" / facts["files"]["DICOM-SEG"]).is_file() and "new CT series" in facts["notes"][0]
+
+
+def test_the_dicom_segmentation_refers_to_the_files_that_the_ct_was_read_from(warm, tmp_path):
+    import dicom_series
+    import pydicom
+    from ctreasoner.io import read_volume
+
+    voxels = phantom_volume().voxels
+    folder = dicom_series.save(dicom_series.series(voxels, number=3), tmp_path / "a")
+    files, volume = sorted(str(p) for p in folder.iterdir()), read_volume(folder)
+    dicom_series.save(dicom_series.series(voxels, number=4), folder, prefix="other")
+    handed = warm.volumes.put(volume.voxels, volume.affine, source=str(folder)).result(LONGEST_S)
+    answered(warm, warm.ask(question(handed), handed))
+    facts = exported(warm, warm.export(handed, tmp_path / "out", source=files))
+    seg = pydicom.dcmread(tmp_path / "out" / facts["files"]["DICOM-SEG"])
+    assert seg.ReferencedSeriesSequence[0].SeriesInstanceUID == "1.2.826.0.1.3" and seg.PatientID == "P1" and facts["notes"] == []
+    for path in files[:1]:
+        Path(path).unlink()
+    facts = exported(warm, warm.export(handed, tmp_path / "moved", source=files))
+    assert "no longer" in facts["notes"][0] and (tmp_path / "moved" / "dicom" / "ct").is_dir()
+
+
 def test_a_rejected_object_and_an_emptied_one_are_not_exported(warm, tmp_path):
     talk = {"conversation": "rejects"}
     mask = [e for e in answered(warm, warm.ask(question(warm.handed, **talk), warm.handed)) if isinstance(e, Mask)][-1]

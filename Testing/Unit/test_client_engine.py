@@ -57,7 +57,7 @@ def test_stop_keeps_it_warm(engine, clicked):
     assert engine._process.pid == pid
 
 
-def test_a_changed_mask_is_measured_also_after_a_crash_and_exported(engine, clicked, tmp_path):
+def test_a_changed_mask_is_measured_also_after_a_crash_or_of_a_loaded_scene_and_exported(engine, clicked, tmp_path):
     mask = masks_of(clicked)[-1]
     path = write_crop(tmp_path / "edit", np.ones((5, 4, 3)), (10, 10, 10))
     edit = question(engine.handed, "", edited={mask.object: str(path)})
@@ -67,5 +67,9 @@ def test_a_changed_mask_is_measured_also_after_a_crash_and_exported(engine, clic
         volume = next(e for e in events if isinstance(e, Measurement) and e.name == "volume")
         assert isinstance(events[-1], Done) and volume.value == pytest.approx(millilitres) and volume.object == mask.object
         engine.restart()
+    loaded = question(engine.handed, "", edited={"a7.o2": str(path)}, conversation="loaded")
+    events = answered(engine, engine.ask(loaded, engine.handed, answered=9, known={"a7.o2": "heart"}))
+    assert isinstance(events[-1], Done) and events[0].answer == "a10"
+    assert any(isinstance(e, Measurement) and e.object == "a7.o2" for e in events)
     facts = exported(engine, engine.export(engine.handed, tmp_path / "out"))
     assert (tmp_path / "out" / facts["files"]["DICOM-SEG"]).is_file()

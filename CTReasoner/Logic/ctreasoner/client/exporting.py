@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import InputError
 from ..events import Event, Mask
-from .masks import read_crop
+from .masks import crop_of, read_crop
+from .records import EDITED
 
 if TYPE_CHECKING:
+    from ..answer import FoundObject
     from ..geometry import Volume
+    from ..output import OutputFolder
     from .records import Record
 
+NEW_SERIES = "The DICOM objects refer to a new CT series, not to the original."
 Crop = tuple[np.ndarray, tuple[int, int, int]]
 
 
-def write_export(record: Record, volume: Volume, folder: str | Path, *, source: str = "", edited: Mapping[str, str],
-                 rejected: Iterable[str] = ()) -> tuple[Path, dict[str, str]]:
-    """Write every turn of a conversation into a folder and return it with {what: path relative to it}.
+def write_export(record: Record, volume: Volume, folder: str | Path, *, source: str | Sequence[str] = "",
+                 edited: Mapping[str, str], rejected: Iterable[str] = ()) -> tuple[Path, dict[str, str], list[str]]:
+    """Write every turn of a conversation into a folder; return it, {what: path relative to it}, and notes to read.
 
     Parameters
     ----------
-    source : where the CT was read from; a DICOM series there is what the segmentation refers to.
+    source : where the CT was read from, a folder or the very files; a DICOM series there is what the segmentation refers to.
     edited : object id -> path of a mask as a person left it; those of earlier requests count as well.
     rejected : ids of objects of which neither mask nor box is written.
 
@@ -34,12 +41,42 @@ def write_export(record: Record, volume: Volume, folder: str | Path, *, source: 
     ------
     ResourceError, InputError : as `OutputFolder` does.
     """
-    from ..answer import Assembler
     from ..output import OutputFolder
 
-    place = Path(source or volume.source) if source or volume.source else None
-    output = OutputFolder(Path(folder), volume, source=place if place is not None and place.exists() else None)
-    crops, rejected, earlier = _crops(record, volume, edited), set(rejected), {}
+    with tempfile.TemporaryDirectory(dir=record.workspace) as gathered:
+        place, notes = _source(source or volume.source, Path(gathered))
+        output = OutputFolder(Path(folder), volume, source=place)
+        _replay(record, volume, output, edited, set(rejected))
+        try:
+            return output.folder, output.finish(), notes
+        except InputError as error:
+            if output.source is None:
+                raise
+            output.source = None    # a CT that was moved, cropped or resampled: a series of its own is written for it
+            return output.folder, output.finish(), [f"{NEW_SERIES} {error}"]
+
+
+def _source(source: str | Sequence[str], folder: Path) -> tuple[Path | None, list[str]]:
+    """Return where the original CT lies, and a note where it no longer does. Files are gathered: others may lie beside them."""
+    files = [source] if isinstance(source, str) else list(source)
+    if any(not Path(file).exists() for file in files if file):
+        return None, [f"{NEW_SERIES} Its files are no longer where they were."]
+    if isinstance(source, str):
+        return Path(source) if source else None, []
+    for number, file in enumerate(files):
+        try:
+            os.link(file, folder / f"{number:06d}.dcm")
+        except OSError:             # another disk, or one without links
+            shutil.copyfile(file, folder / f"{number:06d}.dcm")
+    return folder, []
+
+
+def _replay(record: Record, volume: Volume, output: OutputFolder, edited: Mapping[str, str], rejected: set[str]) -> None:
+    """Have the output folder record every turn once more, with what the person changed."""
+    from ..answer import Assembler
+
+    earlier: dict[str, FoundObject] = {}
+    crops = _crops(record, volume, edited)
     for turn in record.turns:
         fold = Assembler(turn.request, earlier=earlier)
         for _ in output.record(_carried(turn.events, record.workspace, output.workspace, crops), fold):
@@ -50,14 +87,11 @@ def write_export(record: Record, volume: Volume, folder: str | Path, *, source: 
             if found.id in rejected:
                 found.mask = found.box = None
         earlier.update((o.id, o) for o in fold.answer.objects)
-    return output.folder, output.finish()
 
 
 def _crops(record: Record, volume: Volume, edited: Mapping[str, str]) -> dict[str, Crop]:
     """Return the masks that a person changed, in their last state."""
-    paths = {path.stem: path for path in sorted((record.workspace / "edited").glob("*.npz"))}
-    for turn in record.turns:       # masks that came as files of another kind
-        paths.update({key: Path(path) for key, path in turn.request.edited.items() if key not in paths and Path(path).exists()})
+    paths = {path.stem: path for path in sorted((record.workspace / EDITED).glob("*.npz"))}
     paths.update({key: Path(path) for key, path in edited.items()})
     return {key: _read(path, volume) for key, path in paths.items()}
 
@@ -67,12 +101,7 @@ def _read(path: Path, volume: Volume) -> Crop:
         return read_crop(path, volume.shape)
     from ..io import read_mask
 
-    whole = read_mask(path, volume)
-    spans = [np.flatnonzero(whole.any(axis=tuple(b for b in range(3) if b != a))) for a in range(3)]
-    if not whole.any():
-        return whole[:0, :0, :0], (0, 0, 0)
-    where = tuple(slice(int(s[0]), int(s[-1]) + 1) for s in spans)
-    return whole[where], tuple(s.start for s in where)
+    return crop_of(read_mask(path, volume))
 
 
 def _carried(events: Iterable[Event], source: Path, target: Path, crops: Mapping[str, Crop]) -> Iterator[Event]:

@@ -39,7 +39,7 @@ class Message:
     """What `poll` returns.
 
     kind : "state" (facts: state, model, and where there is something to say: code, sentence, hint, silent_s), "event" (ask,
-    event), or "exported" (ask; facts: folder and files, or code, sentence and hint).
+    event), or "exported" (ask; facts: folder, files and notes, or code, sentence and hint).
     """
 
     kind: str
@@ -53,6 +53,7 @@ class _Asked:
     request: Request
     volume: VolumeFile
     answered: int
+    known: dict[str, str]
     answer: str = ""
     seq: int = -1
     began: float = field(default_factory=time.monotonic)
@@ -124,15 +125,20 @@ class LocalEngine:
         self._await("starting")
         self._send(op="hello", protocol=PROTOCOL, version=__version__, session=str(self.session), pid=os.getpid())
 
-    def ask(self, request: Request, volume: VolumeFile, *, answered: int = 0) -> int:
+    def ask(self, request: Request, volume: VolumeFile, *, answered: int = 0, known: Mapping[str, str] | None = None) -> int:
         """Put a question and return its number. A worker that does not run is started; the CT is sent where it lacks it.
 
-        Questions are answered one after the other. answered : how many answers of this conversation were given before this
-        session began (of a scene that was loaded, say): ids go on from there.
+        Questions are answered one after the other.
+
+        Parameters
+        ----------
+        answered : how many answers of this conversation were given before this session began (of a scene that was loaded, say):
+        ids go on from there.
+        known : object id -> vocabulary key of objects of such answers, so that `request.edited` can name them.
         """
         self.start()
         self._count += 1
-        self._open[self._count] = _Asked(request, volume, answered)
+        self._open[self._count] = _Asked(request, volume, answered, dict(known or {}))
         if self._process is None:
             self._end(self._count, Failed, **self.problem)
         else:
@@ -143,7 +149,7 @@ class LocalEngine:
         asked = self._open[ask]
         self._hand_over(asked.volume)
         self._send(op="ask", ask=ask, request=plain(asked.request), workspace=str(self.workspace(asked.request)),
-                   answered=asked.answered)
+                   answered=asked.answered, known=asked.known)
         if self.state == "ready":
             self._await("busy")
 
@@ -157,13 +163,15 @@ class LocalEngine:
     def _answers(self, volume: str) -> Path:
         return self.session / "answers" / _digest(volume)
 
-    def export(self, volume: VolumeFile, folder: str | os.PathLike, *, conversation: str = "default", source: str = "",
-               edited: Mapping[str, str | os.PathLike] | None = None, rejected: Sequence[str] = ()) -> int:
+    def export(self, volume: VolumeFile, folder: str | os.PathLike, *, conversation: str = "default",
+               source: str | Sequence[str] = "", edited: Mapping[str, str | os.PathLike] | None = None,
+               rejected: Sequence[str] = ()) -> int:
         """Have the conversation about a CT written to a folder (masks, segmentation, DICOM-SEG, report); returns a number.
 
         Parameters
         ----------
-        source : where the CT was read from, if not `volume.source`; a DICOM series there is what the DICOM-SEG refers to.
+        source : where the CT was read from, if not `volume.source`: a folder, or the files of its series. What the DICOM-SEG
+        refers to; where it does not fit the CT, a new series is written and `notes` says so.
         edited : object id -> mask file as for `Request.edited`, of masks that changed since the last question about them.
         rejected : ids of objects of which neither mask nor box is written.
         """
@@ -174,7 +182,8 @@ class LocalEngine:
             self._exported(self._count, self.problem)
             return self._count
         self._hand_over(volume)
-        self._send(op="export", ask=self._count, volume=volume.identity, folder=str(folder), source=source,
+        self._send(op="export", ask=self._count, volume=volume.identity, folder=str(folder),
+                   source=source if isinstance(source, str) else [str(s) for s in source],
                    workspace=str(self._workspace(volume.identity, conversation)),
                    edited={k: str(v) for k, v in (edited or {}).items()}, rejected=list(rejected))
         if self.state == "ready":
@@ -314,7 +323,7 @@ class LocalEngine:
             self._end(message["ask"], Cancelled)
 
     def _on_exported(self, message: dict[str, Any]) -> None:
-        self._exported(message["ask"], {"folder": message["folder"], "files": message["files"]})
+        self._exported(message["ask"], {k: message[k] for k in ("folder", "files", "notes")})
 
     def _on_forgotten(self, message: dict[str, Any]) -> None:
         self._remove(message["volume"])

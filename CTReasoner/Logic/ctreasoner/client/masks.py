@@ -14,13 +14,14 @@ from ..errors import InputError, ResourceError
 def write_crop(path: str | os.PathLike, crop: np.ndarray, first_voxel: Sequence[int]) -> Path:
     """Write a crop [i, j, k] of a mask on the CT's grid that begins at `first_voxel`; `Request.edited` takes the path.
 
-    The suffix becomes .npz. An empty crop says that nothing is left of the object.
+    The name gets the suffix .npz. An empty crop says that nothing is left of the object.
 
     Raises
     ------
     ResourceError : where it cannot be written (CTR-RES-001).
     """
-    path = Path(path).with_suffix(".npz")
+    path = Path(path)
+    path = path if path.suffix == ".npz" else path.with_name(path.name + ".npz")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "wb") as file:
@@ -47,6 +48,15 @@ def read_crop(path: str | os.PathLike, shape: Sequence[int]) -> tuple[np.ndarray
     if mask.ndim != 3 or len(first) != 3 or (mask.size and not _inside(mask.shape, first, shape)):
         raise _refused(path, "does not lie in the CT")
     return mask, first
+
+
+def crop_of(whole: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Return (crop, first voxel) of a mask on the whole grid; an empty one has an empty crop."""
+    spans = [np.flatnonzero(whole.any(axis=tuple(b for b in range(3) if b != a))) for a in range(3)]
+    if not all(len(s) for s in spans):
+        return whole[:0, :0, :0], (0, 0, 0)
+    where = tuple(slice(int(s[0]), int(s[-1]) + 1) for s in spans)
+    return whole[where], tuple(s.start for s in where)
 
 
 def expand(crop: np.ndarray, first_voxel: Sequence[int], shape: Sequence[int]) -> np.ndarray:

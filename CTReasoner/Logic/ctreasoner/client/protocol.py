@@ -4,8 +4,8 @@
     hello   protocol, version, session (a folder), pid   hello   protocol, version, python, pid
                                                          ready   model            (or failed: code, sentence, hint)
     volume  id, path (.npy), affine, name, source        volume  id               (or failed)
-    ask     ask, request, workspace, answered            event   ask, event       (ends with Done, Cancelled or Failed)
-    export  ask, volume, workspace, folder, source,      exported  ask, folder, files     (or failed)
+    ask     ask, request, workspace, answered, known     event   ask, event       (ends with Done, Cancelled or Failed)
+    export  ask, volume, workspace, folder, source,      exported  ask, folder, files, notes    (or failed)
             edited, rejected
     cancel  ask                                          cancelling  ask          (at once, from the reading thread)
     forget  volume                                       forgotten  volume

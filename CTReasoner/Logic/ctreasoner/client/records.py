@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..events import Event, Request, from_json, request_from_json, request_to_json, to_json
 
 FILE = "turns.jsonl"
+EDITED = "edited"       # folder of the masks that a person changed, {object id}.npz, in their last state
 
 
 @dataclass

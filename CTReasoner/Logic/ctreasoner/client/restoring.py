@@ -1,10 +1,11 @@
-"""What an engine that was started anew still knows of a conversation: its masks, so that an edit of one can be measured.
+"""What an engine still knows of a conversation that another process began: its objects, so that an edit can be measured.
 
 Runs in the engine's process alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from .records import Record
 
 
-def known_objects(record: Record) -> dict[str, Known]:
+def known_by_record(record: Record) -> dict[str, Known]:
     """Return {object id: what is known of it} for the objects whose masks lie in the record's workspace."""
     from ..conversation import Known
 
@@ -33,3 +34,12 @@ def known_objects(record: Record) -> dict[str, Known]:
         known[mask.object] = Known(mask.object, 0, None if said.state == "unsupported" else said.name, said.display, mask=crop,
                                    first_voxel=np.array(mask.first_voxel), path=record.workspace / mask.path, cut=mask.cut_by_scan)
     return known
+
+
+def known_by_name(names: Mapping[str, str]) -> dict[str, Known]:
+    """Return {object id: what is known of it} for objects of which only their vocabulary keys are known."""
+    from ..conversation import Known
+    from ..vocabulary import Vocabulary
+
+    vocabulary = Vocabulary.load() if names else {}
+    return {key: Known(key, 0, name, vocabulary.display(name) if name in vocabulary else name) for key, name in names.items()}

@@ -26,7 +26,7 @@ from ..errors import CTReasonerError, InputError, ResourceError, UsageError
 from ..events import LAST_EVENTS, Cancelled, Event, Failed, Request, request_from_json, to_json
 from ..version import __version__
 from .protocol import PROTOCOL, decode, encode
-from .records import Record
+from .records import EDITED, Record
 
 PARENT_CHECK_S = 2.0
 CROP = ".npz"           # the suffix of masks.write_crop
@@ -37,7 +37,7 @@ class Worker:
 
     Parameters
     ----------
-    make : called once, returns what has `register(volume)` and `answer(request, workspace=)`, as a `Reasoner`.
+    make : called once, returns what has `answer(request, workspace=)`, and `register(volume)` itself or in its `engine`.
     send : takes one line.
     """
 
@@ -141,7 +141,7 @@ class Worker:
         request = request_from_json(json.dumps(job["request"]))
         record = self._record(job["workspace"])
         reasoner = self._ready(request.volume)
-        self._go_on(request, record, int(job.get("answered") or 0))
+        self._go_on(request, record, job)
         record.begin(request)
         request = self._with_masks(request, record.workspace)
         try:
@@ -189,7 +189,7 @@ class Worker:
             raise self._refused[identity]
         if identity not in self._volumes:
             raise InputError("The engine does not have this CT.", code="CTR-WRK-015", hint="Ask again.")
-        self._reasoner.register(self._volumes[identity])
+        self._engine.register(self._volumes[identity])      # not the reasoner: it would go on holding a CT that is to be forgotten
         return self._reasoner
 
     def _record(self, workspace: str) -> Record:
@@ -197,16 +197,18 @@ class Worker:
             self._records[workspace] = Record(Path(workspace))
         return self._records[workspace]
 
-    def _go_on(self, request: Request, record: Record, answered: int) -> None:
-        """Let the answers of a conversation that this process did not begin keep their numbers and their masks."""
+    def _go_on(self, request: Request, record: Record, job: dict[str, Any]) -> None:
+        """Let a conversation that this process did not begin keep its numbers, and objects that can be edited."""
         if not hasattr(self._engine, "conversation"):
             return
-        talk = self._engine.conversation(request)
-        if talk.answers == 0 and record.turns:
-            from .restoring import known_objects
+        from .restoring import known_by_name, known_by_record
 
-            talk.earlier.update(known_objects(record))
-        talk.answers = max(talk.answers, record.answered, answered)
+        talk = self._engine.conversation(request)
+        if talk.answers == 0:
+            talk.earlier.update(known_by_record(record))
+        new = {key: name for key, name in (job.get("known") or {}).items() if talk.by_id(key) is None}
+        talk.earlier.update(known_by_name(new))
+        talk.answers = max(talk.answers, record.answered, int(job.get("answered") or 0))
 
     def _with_masks(self, request: Request, workspace: Path) -> Request:
         """Return the request with its changed masks where and as the engine reads them; crops are kept for an export."""
@@ -214,16 +216,19 @@ class Worker:
             return request
         import numpy as np
 
-        from .masks import expand, read_crop
+        from ..io import read_mask
+        from .masks import crop_of, expand, read_crop, write_crop
 
-        folder, shape, paths = workspace / "edited", self._volumes[request.volume].shape, {}
+        folder, volume, paths = workspace / EDITED, self._volumes[request.volume], {}
         folder.mkdir(exist_ok=True)
         for key, path in request.edited.items():
             if Path(path).suffix == CROP:
-                crop, first = read_crop(path, shape)
-                shutil.copyfile(path, folder / f"{key}{CROP}")
+                crop, first = read_crop(path, volume.shape)
                 path = folder / f"{key}.npy"
-                np.save(path, expand(crop, first, shape))
+                np.save(path, expand(crop, first, volume.shape))
+            else:
+                crop, first = crop_of(read_mask(path, volume))
+            write_crop(folder / f"{key}{CROP}", crop, first)
             paths[key] = str(path)
         return replace(request, edited=paths)
 
@@ -235,9 +240,9 @@ class Worker:
             raise UsageError("There is no answer about this CT yet.", code="CTR-WRK-017", hint="Ask a question first.")
         if job["volume"] not in self._volumes:
             raise self._refused.get(job["volume"]) or InputError("The engine does not have this CT.", code="CTR-WRK-015")
-        folder, files = write_export(record, self._volumes[job["volume"]], job["folder"], source=job.get("source") or "",
-                                     edited=job.get("edited") or {}, rejected=job.get("rejected") or ())
-        self.send(reply="exported", ask=job.get("ask"), folder=str(folder), files=files)
+        folder, files, notes = write_export(record, self._volumes[job["volume"]], job["folder"], source=job.get("source") or "",
+                                            edited=job.get("edited") or {}, rejected=job.get("rejected") or ())
+        self.send(reply="exported", ask=job.get("ask"), folder=str(folder), files=files, notes=notes)
 
     def _do_forget(self, job: dict[str, Any]) -> None:
         identity = job["volume"]
