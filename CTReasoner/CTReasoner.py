@@ -196,11 +196,10 @@ class CTReasonerLogic(ScriptedLoadableModuleLogic):
 
     @staticmethod
     def first_ct():
-        """The first scalar volume of the scene that is no label map, or None."""
-        for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-            if not node.IsA("vtkMRMLLabelMapVolumeNode"):
-                return node
-        return None
+        """The volume that the slice views show, else the first scalar volume that is no label map, or None."""
+        shown = {c.GetBackgroundVolumeID() for c in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")}
+        found = [n for n in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if not n.IsA("vtkMRMLLabelMapVolumeNode")]
+        return next((n for n in found if n.GetID() in shown), found[0] if found else None)
 
 
 #

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import host
 import pytest
 import qt
@@ -142,7 +144,7 @@ def test_the_name_of_an_object_leads_there(panel: Panel) -> None:
     red.JumpSliceByCentering(60, 60, 60)
     link(panel, "heart has")
     centre = panel.controller.case.writer.centre_of(key)
-    assert abs(red.GetSliceToRAS().GetElement(2, 3) - centre[2]) <= 3.0
+    assert panel.until(lambda: abs(red.GetSliceToRAS().GetElement(2, 3) - centre[2]) <= 3.0, 5)
     assert panel.controller.table.selected == key
 
 
@@ -209,6 +211,22 @@ def test_undo_takes_an_answer_back_and_redo_brings_it(panel: Panel) -> None:
     panel.ui.redoButton.click()
     panel.settle()
     assert rows(panel)[0][0] == "Heart" and "undone" not in panel.words
+
+
+def test_an_edit_by_hand_outdates_the_words_and_is_measured_again(panel: Panel, monkeypatch) -> None:
+    monkeypatch.setattr("ctreasoner.panel.controller.EDIT_QUIET_S", 0.1)
+    monkeypatch.setattr("ctreasoner.panel.controller.EDIT_CHECK_S", 0.1)
+    key = panel.answered()
+    node = panel.controller.case.writer.segmentation
+    finding = panel.controller.case.writer.finding(key)
+    voxels = slicer.util.arrayFromSegmentInternalBinaryLabelmap(node, finding.segment_id)
+    voxels[0] = 0
+    node.GetSegmentation().GetSegment(finding.segment_id).GetRepresentation("Binary labelmap").Modified()
+    node.GetSegmentation().InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified)
+    assert panel.until(lambda: len(panel.engine.requests) == 2, 8)
+    assert "Outdated: Heart was changed by hand" in panel.words and rows(panel)[0][0] == "Heart *"
+    assert list(panel.engine.requests[1].edited) == [key] and "Measure again" in panel.words
+    assert Path(panel.engine.requests[1].edited[key]).is_file()
 
 
 # ---------------------------------------------------------------- trouble

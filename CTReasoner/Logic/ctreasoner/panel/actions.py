@@ -96,7 +96,11 @@ class Actions:
             self.tell(_("This object has no place in the scene any more."))
             return
         self._hold_views()
-        self.case.follower.jump(centre)
+        finding = self.case.writer.finding(key)
+        if self.case.follower.has_saved_view and finding is not None and finding.box is not None:
+            self.case.follower.focus(centre, finding.box[1], finding.box[2])    # the views are where a look left them
+        else:
+            self.case.follower.jump(centre)                                     # at the user's own zoom
         self.showing.flash(self.case, key)
         self.table.select(key)
 

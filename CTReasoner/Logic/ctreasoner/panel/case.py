@@ -38,6 +38,7 @@ class Case:
         self.answered = max((_number(t.answer) for t in self.transcript.turns), default=0)
         self.rejected: list[str] = []       # ids of findings that a person took away, the newest last
         self.brought_back: list[str] = []   # those of them that undo brought back
+        self.outdated: set[str] = set()     # ids of findings whose mask a person changed after it was described
         self._file: Future | None = None
         self._stamp: tuple = ()
         self._image: Any = None

@@ -32,6 +32,7 @@ from .views import ViewWatch
 TICK_MS = 33            # a frame of the views' motion; also how long an event waits at most
 MESSAGES = 4            # taken at a tick: each may bring a mask into the scene
 EDIT_CHECK_S = 1.0
+EDIT_QUIET_S = 2.0      # so long after the last stroke an edited mask is measured again
 
 
 class Controller(Actions):
@@ -63,6 +64,7 @@ class Controller(Actions):
         self._prompt_keys = PromptKeys(ui.promptLineEdit)
         self._observers, self._ct_observers = Observers(), Observers()
         self._next_edit_check, self._is_stale = 0.0, False
+        self._edited_at: float | None = None
         self._connect()
         self._observe_scene()
         self.timer = qt.QTimer()
@@ -144,6 +146,7 @@ class Controller(Actions):
             try:
                 self.case = self._case_of(node)
                 self._observe_ct(node)
+                _show_in_views(node)
             except CTReasonerError as error:
                 self.chat.greeting = f"{error} {error.hint}"
             else:
@@ -180,8 +183,8 @@ class Controller(Actions):
             self._prompt_keys.history.add(text)
             self.ui.promptLineEdit.clear()
 
-    def _put(self, text: str, *, target: str | None = None) -> bool:
-        """Ask; returns whether the question was taken."""
+    def _put(self, text: str, *, target: str | None = None, shown: str = "") -> bool:
+        """Ask; returns whether the question was taken. shown : what stands in the transcript where there are no words."""
         case = self.case
         if case is None:
             self.tell(self.chat.greeting or _("No CT is chosen."), _("Choose a volume at the top of the panel."))
@@ -189,13 +192,13 @@ class Controller(Actions):
         if not self._engine_ready():
             return False
         try:
-            shown = placing.drawn(case)
+            drawn = placing.drawn(case)
             fields = {"text": text, "clicks": case.prompts.clicks(), "boxes": case.prompts.boxes(), "target": target,
                       "scribbles": case.prompts.scribbles(), "edited": self._edited(case), "conversation": case.id}
-            if not (text or shown or fields["edited"]):
+            if not (text or drawn or fields["edited"]):
                 self.tell(_("There is no question yet."), _("Type one, click an organ, or draw a box."))
                 return False
-            turn = Turn(len(case.conversation.turns) + 1, text, shown, "recording" if self.engine_box.is_recorded else "")
+            turn = Turn(len(case.conversation.turns) + 1, text or shown, drawn, "recording" if self.engine_box.is_recorded else "")
             self.asking.put(case, turn, **fields)
         except CTReasonerError as error:
             self.tell(str(error), error.hint)
@@ -281,11 +284,13 @@ class Controller(Actions):
         case = self.case
         if case is None or self.asking.is_busy:
             return
-        changed = case.writer.check_edits()
-        for key in changed:
-            case.conversation.outdate(key)
-        if changed:
+        if case.writer.check_edits():
             self.refresh()
+        quiet = self._edited_at is not None and time.monotonic() - self._edited_at > EDIT_QUIET_S
+        engine = self.engine_box.running
+        if quiet and case.outdated and engine is not None and engine.state == "ready" and not self.engine_box.is_recorded:
+            self._edited_at = None
+            self._put("", shown=_("Measure again what was edited"))
 
     def _show_progress(self) -> None:
         job = self.asking.running
@@ -312,10 +317,20 @@ class Controller(Actions):
         """Bring table, buttons and transcript up to date."""
         self._is_stale = False
         findings = self.case.writer.findings() if self.case is not None else []
+        self._note_outdated(findings)
         self.table.show(findings)
         self.chat.changed()
         self.showing.refresh()
         self.refresh_buttons()
+
+    def _note_outdated(self, findings: list) -> None:
+        """What was said about a mask before a person changed it is marked in the conversation, and stays so."""
+        if self.case is None:
+            return
+        now = {f.id for f in findings if f.outdated}
+        for key in now - self.case.outdated:
+            self.case.conversation.outdate(key)
+        self.case.outdated = now
 
     def refresh_buttons(self) -> None:
         """Enable what can be done now."""
@@ -335,6 +350,16 @@ class Controller(Actions):
         ui.drawnLabel.visible = ui.dropDrawnButton.visible = bool(shown)
 
     def _scene_changed(self, what: str) -> None:
+        if what == "edited":
+            self._edited_at, self._next_edit_check = time.monotonic(), 0.0
         if what == "removed" and self.asking.running is not None:
             self.tell(_("The segmentation was removed from the scene; the answer goes on in words."))
         self._is_stale = True               # many of these come in a row: the next tick shows them
+
+
+def _show_in_views(node: Any) -> None:
+    """Show a CT in the slice views where none of them shows it: looks at what cannot be seen would mean nothing."""
+    shown = [c.GetBackgroundVolumeID() for c in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")]
+    if node.GetID() not in shown:
+        node.CreateDefaultDisplayNodes()
+        slicer.util.setSliceViewerLayers(background=node, fit=True)

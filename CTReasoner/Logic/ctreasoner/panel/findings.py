@@ -110,7 +110,7 @@ def _cells(finding: Any) -> list[Any]:
     name.setData(qt.Qt.UserRole, finding.id)
     name.setToolTip(_("Changed by hand since it was described.") if finding.outdated else finding.display)
     colour = qt.QTableWidgetItem("")
-    colour.setBackground(qt.QBrush(qt.QColor.fromRgbF(*finding.colour)))
+    colour.setData(qt.Qt.DecorationRole, qt.QColor.fromRgbF(*finding.colour))      # a ground would hide where the row is selected
     visible = qt.QTableWidgetItem("")
     visible.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable | qt.Qt.ItemIsUserCheckable)
     visible.setCheckState(qt.Qt.Checked if finding.visible else qt.Qt.Unchecked)

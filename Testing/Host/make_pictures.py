@@ -1,0 +1,87 @@
+"""Pictures of the module in the host, with the recorded answer: first look, closer look, finished, refused; light and dark.
+
+    QT_QPA_PLATFORM=offscreen python Testing/Host/make_pictures.py docs/pictures
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1] / "CTReasoner" / "Logic")]
+
+import host  # noqa: E402
+import slicer  # noqa: E402
+from PyQt5 import QtGui, QtWidgets  # noqa: E402
+
+MODULE = HERE.parents[1] / "CTReasoner" / "CTReasoner.py"
+SIZE = (1360, 900)
+
+
+def dark() -> QtGui.QPalette:
+    """The dark palette of Slicer's style."""
+    palette, roles = QtGui.QPalette(), QtGui.QPalette
+    colours = {roles.Window: "#2b2b2b", roles.WindowText: "#e6e6e6", roles.Base: "#232323", roles.AlternateBase: "#2b2b2b",
+               roles.Text: "#e6e6e6", roles.Button: "#3a3a3a", roles.ButtonText: "#e6e6e6", roles.Highlight: "#2a6db0",
+               roles.HighlightedText: "#ffffff", roles.ToolTipBase: "#3a3a3a", roles.ToolTipText: "#e6e6e6"}
+    for role, colour in colours.items():
+        palette.setColor(role, QtGui.QColor(colour))
+    for role in (roles.Text, roles.ButtonText, roles.WindowText):
+        palette.setColor(roles.Disabled, role, QtGui.QColor("#7d7d7d"))
+    return palette
+
+
+def main(out: Path) -> None:
+    """Write the pictures into a folder."""
+    app = host.Application(size=SIZE).show()
+    widget = app.load_module(MODULE)
+    ui, controller = widget.ui, widget.controller
+    import CTReasoner
+
+    node = CTReasoner.load_recorded_ct()[0]
+    ui.ctSelector.setCurrentNode(node)
+    ui.engineKindComboBox.currentIndex = 1
+    app.process(200)
+    host.grab(out / "module-start.png")
+    engine = controller.engine_box.engine
+    engine.speed = 0.25
+    ui.promptLineEdit.text = engine.recording.question
+    ui.askButton.click()
+    app.wait_for(lambda: controller.case.conversation.turns and controller.case.conversation.turns[0].looks, 20)
+    app.wait_for(lambda: not controller.case.follower.moving, 20)
+    host.grab(out / "module-first-look.png")
+    turn = controller.case.conversation.turns[0]
+    app.wait_for(lambda: len(turn.looks) >= 3, 30)
+    app.wait_for(lambda: not controller.case.follower.moving, 20)
+    host.grab(out / "module-closer-look.png")
+    engine.speed = 1e3
+    app.wait_for(lambda: not controller.asking.is_busy, 60)
+    app.process(3000)
+    controller.go_to(controller.case.writer.findings()[0].id)
+    slicer.app.layoutManager().threeDWidget(0).threeDView().resetFocalPoint()
+    app.process(2500)
+    host.grab(out / "module-finished.png")
+    host.grab(out / "panel-light.png", widget.parent)
+    QtWidgets.QApplication.setPalette(dark())
+    controller.chat.changed()
+    app.process(300)
+    host.grab(out / "panel-dark.png", widget.parent)
+    host.grab(out / "module-dark.png")
+    QtWidgets.QApplication.setPalette(QtWidgets.QApplication.style().standardPalette())
+    other = slicer.util.addVolumeFromArray(slicer.util.arrayFromVolume(node)[5:].copy(), name="Another CT")
+    ui.ctSelector.setCurrentNode(other)
+    app.process(100)
+    ui.promptLineEdit.text = "Is the aorta dilated?"
+    ui.askButton.click()
+    app.wait_for(lambda: controller.case.conversation.turns and not controller.asking.is_busy, 20)
+    app.process(200)
+    host.grab(out / "module-refused.png")
+    host.check_handlers()
+    app.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "pictures"))
