@@ -290,7 +290,7 @@ def test_in_the_joint_stage_a_mask_teaches_both_halves(sampler) -> None:
     model, table, pad = tiny_model.model(), CodeTable(), tiny_model.processor().ids["<pad>"]
     asker = Asker(maker(3), [scene(n) for n in range(2)], random.Random(0))
     samples = [sampler.look(next(c for c in sampler.thorax))]
-    codes, _, _ = joint_codes(samples, asker, model.language, table, [], pad, torch.Generator().manual_seed(0), asks=QUERIES)
+    codes, _ = joint_codes(samples, asker, model.language, table, pad, torch.Generator().manual_seed(0), asks=QUERIES)
     assert codes.shape == (1, QUERIES, 128)
     total, _ = step_loss(model.vision, batch(samples), codes)
     model.zero_grad()

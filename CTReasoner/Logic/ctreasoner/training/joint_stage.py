@@ -20,7 +20,7 @@ from ctreasoner.model.processor import CTReasonerProcessor
 from ctreasoner.model.vision import VisionModel
 from ctreasoner.training import common
 from ctreasoner.training.dialogues import Composer
-from ctreasoner.training.language_stage import Sequence, SequenceMaker, make_scenes, text_loss
+from ctreasoner.training.language_stage import Sequence, SequenceMaker, drawn_batches, make_scenes, text_loss
 from ctreasoner.training.sampling import QUERIES, Sample, Sampler
 from ctreasoner.training.scenes import Scene
 from ctreasoner.training.views import training_cases
@@ -44,7 +44,7 @@ class JointStage:
     decay: float = 0.03
     batch: int = 2
     asks: int = 4                     # queries of a step that take their code from a routing token; the others keep the table's
-    texts: int = 4                    # text sequences beside them
+    texts: int = 16                   # text sequences beside them
     seed: int = 3
     threads: int = 2
     start: str = ""                   # an earlier joint.pt to warm-start from
@@ -86,24 +86,23 @@ class Asker:
         return sequence, rng.choice(positions)
 
 
-def joint_codes(samples: list[Sample], asker: Asker, language: Language, table: CodeTable, extra: list[Sequence], pad: int,
-                generator: torch.Generator, asks: int) -> tuple[Tensor, Tensor, dict[str, float]]:
-    """(codes [b, k, 128], loss of words and codes, its parts); up to `asks` codes are read from routing tokens."""
+def joint_codes(samples: list[Sample], asker: Asker, language: Language, table: CodeTable, pad: int, generator: torch.Generator,
+                asks: int) -> tuple[Tensor, Tensor]:
+    """(codes [b, k, 128], loss of the sequences that ask for them); up to `asks` codes are read from routing tokens."""
     codes = table(samples, generator).flatten(0, 1)
     queries = [(row, key, int(s.state[i]) == 0) for row, (s, i, key) in enumerate(
         (s, i, key) for s in samples for i, key in enumerate(s.keys))]
     asker.rng.shuffle(queries)
-    asked = []
+    asked, loss = [], codes.sum() * 0
     for row, key, visible in queries:
         if len(asked) < asks and (found := asker.ask(key, visible)) is not None:
             asked.append((row, found))
-    sequences = [sequence for _, (sequence, _) in asked] + extra
-    loss, parts, (where, read) = text_loss(language, sequences, pad, table.identities())
-    index = {(row, position): n for n, (row, position, _) in enumerate(where)}
-    picks = [index[n, position] for n, (_, (_, position)) in enumerate(asked)]
-    if picks:
+    if asked:
+        loss, _, (where, read) = text_loss(language, [sequence for _, (sequence, _) in asked], pad, table.identities())
+        index = {(row, position): n for n, (row, position, _) in enumerate(where)}
+        picks = [index[n, position] for n, (_, (_, position)) in enumerate(asked)]
         codes = codes.index_put((torch.tensor([row for row, _ in asked]),), read[picks])
-    return codes.view(len(samples), QUERIES, -1), loss, parts
+    return codes.view(len(samples), QUERIES, -1), loss
 
 
 def run(settings: JointStage) -> Path:
@@ -132,14 +131,16 @@ def run(settings: JointStage) -> Path:
     asker, pad = Asker(maker, scenes, rng), processor.ids["<pad>"]
     generator = torch.Generator().manual_seed(settings.seed + step)
     curve, sums, since = common.Curve(out, "joint"), {}, clock.used
+    pool: list[list[Sequence]] = []
     while (fraction := clock.tick()) < 1.0:
         common.set_rate(optimiser, clock.rate(fraction, step, settings.warm_up))
         samples = [sampler.draw() for _ in range(settings.batch)]
-        extra = [maker.draw(rng.choice(scenes)) for _ in range(settings.texts)]
-        codes, said, parts = joint_codes(samples, asker, model["language"], model["codes"], extra, pad, generator, settings.asks)
+        pool = pool or drawn_batches(maker, scenes, settings.texts, rng)
+        codes, asked = joint_codes(samples, asker, model["language"], model["codes"], pad, generator, settings.asks)
+        said, parts, _ = text_loss(model["language"], pool.pop(), pad, model["codes"].identities())
         seen, more = step_loss(model["vision"], batch(samples), codes)
         optimiser.zero_grad(set_to_none=True)
-        (seen + 0.5 * said).backward()
+        (seen + 0.5 * (asked + said)).backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         if torch.isfinite(norm):
             optimiser.step()

@@ -259,7 +259,7 @@ def make_scenes(data: str, vision: VisionModel, count: int, seed: int, path: Pat
     return out
 
 
-def _batches(maker: SequenceMaker, cache: list[Scene], size: int, rng: random.Random) -> list[list[Sequence]]:
+def drawn_batches(maker: SequenceMaker, cache: list[Scene], size: int, rng: random.Random) -> list[list[Sequence]]:
     """POOL batches of sequences of similar length, in random order."""
     drawn = sorted((maker.draw(cache[rng.randrange(len(cache))]) for _ in range(POOL * size)), key=lambda s: len(s.ids))
     batches = [drawn[n * size:(n + 1) * size] for n in range(POOL)]
@@ -291,7 +291,7 @@ def run(settings: LanguageStage) -> Path:
     while (fraction := clock.tick()) < 1.0:
         common.set_rate(optimiser, clock.rate(fraction, step, settings.warm_up))
         if not pool:
-            pool = _batches(maker, cache, settings.batch, rng)
+            pool = drawn_batches(maker, cache, settings.batch, rng)
         sequences = pool.pop()
         loss, parts, _ = text_loss(language, sequences, processor.ids["<pad>"], identities)
         optimiser.zero_grad(set_to_none=True)
