@@ -16,6 +16,20 @@ if str(HERE) not in sys.path:
     sys.path.insert(0, str(HERE))
 
 import host  # noqa: E402
+from host import lines  # noqa: E402
+
+LINES = lines.Lines([MODULE, MODULE.parent / "Logic" / "ctreasoner" / "scene", MODULE.parent / "Logic" / "ctreasoner" / "panel"])
+if os.environ.get("HOST_LINES"):
+    LINES.start()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """List the lines of the module that no test ran, when asked with HOST_LINES=1."""
+    if os.environ.get("HOST_LINES"):
+        LINES.stop()
+        terminalreporter.section("lines of the module that did not run")
+        for file, rest in LINES.missing().items():
+            terminalreporter.write_line(f"{Path(file).relative_to(ROOT)}: {lines.ranges(rest)}")
 
 
 @pytest.fixture(scope="module")

@@ -461,6 +461,21 @@ RIGHT = [
         children = vtk.vtkIdList(); sh.GetItemChildren(item, children)
         assert children.GetNumberOfIds() == 1 and sh.GetItemAttribute(children.GetId(0), 'segmentID') == 'liver'
         """),
+    ("segment items follow names and removal", """
+        sh = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+        n = add('vtkMRMLSegmentationNode'); s = n.GetSegmentation(); s.AddEmptySegment('a', 'One'); s.AddEmptySegment('b', 'Two')
+        def titles():
+            children = vtk.vtkIdList(); sh.GetItemChildren(sh.GetItemByDataNode(n), children)
+            return [sh.GetItemName(children.GetId(i)) for i in range(children.GetNumberOfIds())]
+        assert titles() == ['One', 'Two']
+        s.GetSegment('a').SetName('Heart'); s.RemoveSegment('b'); assert titles() == ['Heart']
+        slicer.mrmlScene.RemoveNode(n); assert sh.GetNumberOfItems() == 0
+        """),
+    ("items after a batch", """
+        sh = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+        slicer.mrmlScene.StartState(slicer.mrmlScene.BatchProcessState); n = add('vtkMRMLTextNode')
+        slicer.mrmlScene.EndState(slicer.mrmlScene.BatchProcessState); assert sh.GetItemByDataNode(n)
+        """),
     ("hidden nodes have no item", """
         sh = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
         n = slicer.vtkMRMLTextNode(); n.SetHideFromEditors(1); slicer.mrmlScene.AddNode(n); assert not sh.GetItemByDataNode(n)

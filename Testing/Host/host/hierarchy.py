@@ -5,6 +5,20 @@ from __future__ import annotations
 import slicer
 import vtk
 
+# what the plugins' canAddNodeToSubjectHierarchy claim
+CLAIMED = (
+    "vtkMRMLVolumeNode",
+    "vtkMRMLSegmentationNode",
+    "vtkMRMLMarkupsNode",
+    "vtkMRMLModelNode",
+    "vtkMRMLTransformNode",
+    "vtkMRMLTextNode",
+    "vtkMRMLTableNode",
+    "vtkMRMLPlotChartNode",
+    "vtkMRMLPlotSeriesNode",
+)
+BRANCH = "VirtualBranch"  # level of segment items, and the attribute of the item above them
+
 
 class Plugins:
     """Watches a scene; what qSlicerSubjectHierarchyPluginLogic and the segmentations plugin do."""
@@ -17,6 +31,8 @@ class Plugins:
             scene.AddObserver(scene.NodeAboutToBeRemovedEvent, self._removed),
             scene.AddObserver(scene.EndImportEvent, self._imported),
             scene.AddObserver(scene.EndRestoreEvent, self._imported),
+            scene.AddObserver(scene.EndBatchProcessEvent, self._batch_ended),
+            scene.AddObserver(scene.EndCloseEvent, lambda *_: self._resolve()),
         ]
         self._node()
 
@@ -32,12 +48,8 @@ class Plugins:
 
     @staticmethod
     def wanted(node) -> bool:
-        """Some plugin owns the node: a data node that editors show."""
-        return (
-            (node.IsA("vtkMRMLDisplayableNode") and not node.IsA("vtkMRMLCameraNode") and not node.GetHideFromEditors())
-            or (node.IsA("vtkMRMLTextNode") and not node.GetHideFromEditors())
-            or (node.IsA("vtkMRMLTableNode") and not node.GetHideFromEditors())
-        )
+        """Some plugin claims the node, and editors show it."""
+        return not node.GetHideFromEditors() and any(node.IsA(kind) for kind in CLAIMED)
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def _added(self, _scene, _event, node):
@@ -55,7 +67,24 @@ class Plugins:
         if node.IsA("vtkMRMLSegmentationNode"):
             self._follow(node)
 
+    def _resolve(self):
+        return slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(self.scene)
+
+    def _batch_ended(self, *_):
+        """Items whose node has gone go too; nodes that have none get one."""
+        hierarchy = self._node()
+        if hierarchy is None:
+            return
+        items = vtk.vtkIdList()
+        hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
+        for item in [items.GetId(i) for i in range(items.GetNumberOfIds())]:
+            kept = hierarchy.GetItemLevel(item) or hierarchy.HasItemAttribute(item, BRANCH)
+            if not kept and hierarchy.GetItemDataNode(item) is None:
+                hierarchy.RemoveItem(item, False, False)
+        self._imported()
+
     def _imported(self, *_):
+        self._resolve()
         for place in range(self.scene.GetNumberOfNodes()):
             node = self.scene.GetNthNode(place)
             self._item(node)
@@ -95,6 +124,7 @@ class Plugins:
         parent = hierarchy.GetItemByDataNode(node)
         if not parent:
             return
+        hierarchy.SetItemAttribute(parent, BRANCH, "1")
         children = vtk.vtkIdList()
         hierarchy.GetItemChildren(parent, children)
         items = {
@@ -110,5 +140,5 @@ class Plugins:
                 if hierarchy.GetItemName(items[name]) != title:
                     hierarchy.SetItemName(items[name], title)
                 continue
-            item = hierarchy.CreateHierarchyItem(parent, title, "Segments")
-            hierarchy.SetItemAttribute(item, "segmentID", name)
+            item = hierarchy.CreateHierarchyItem(parent, title, BRANCH)
+            hierarchy.SetItemAttribute(item, node.GetSegmentIDAttributeName(), name)
