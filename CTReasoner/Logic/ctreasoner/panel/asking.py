@@ -123,11 +123,13 @@ class Asking:
         job = self.running
         if job is None or job.ask != ask:
             return                                                  # of an answer that is over here
-        self._write(job, event)
-        job.turn.apply(event)
-        self._on_event(job, event)
-        if isinstance(event, LAST_EVENTS):
-            self._finish(job)
+        try:
+            self._write(job, event)
+        finally:                                                    # whatever the scene makes of it, the answer goes on to its end
+            job.turn.apply(event)
+            self._on_event(job, event)
+            if isinstance(event, LAST_EVENTS):
+                self._finish(job)
 
     def _begin(self, job: Job) -> None:
         self.running, job.began = job, time.monotonic()

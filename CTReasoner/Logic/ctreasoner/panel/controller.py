@@ -244,8 +244,7 @@ class Controller(Actions):
         now = time.monotonic()
         engine = self.engine_box.running
         if engine is not None:
-            for message in engine.poll(MESSAGES):
-                self._message(message)
+            self._take(engine.poll(MESSAGES))
         self.asking.step()
         self.exporter.step()
         self.engine_box.step()
@@ -259,6 +258,18 @@ class Controller(Actions):
         self._show_progress()
         self.chat.step()
         self.log.step(engine)
+
+    def _take(self, messages: list) -> None:
+        """Take every message; an error in one is told when all have been taken, so that no end of an answer is lost."""
+        failed: list[Exception] = []
+        for message in messages:
+            try:
+                self._message(message)
+            except Exception as error:
+                self.log.add(f"panel: {type(error).__name__}: {error}")
+                failed.append(error)
+        if failed:
+            raise failed[0]
 
     def _message(self, message: Any) -> None:
         if message.kind == "state":

@@ -66,7 +66,8 @@ class Exporter:
                 return
             self._pending = None
             edited = case.writer.edited_masks(Path(engine.session) / "edited")
-            ask = engine.export(file.result(), folder, source=_dicom_folder(case.node), edited=edited, rejected=case.rejected)
+            ask = engine.export(file.result(), folder, conversation=case.id, source=_dicom_files(case.node), edited=edited,
+                                rejected=case.rejected)
             self._asked[ask] = case
         except CTReasonerError as error:
             self._pending = None
@@ -79,7 +80,7 @@ class Exporter:
             self.tell(facts.get("sentence", _("The export failed.")), facts.get("hint", ""))
             return
         folder = Path(facts["folder"])
-        said = _("Exported to {folder}.").format(folder=folder)
+        said = " ".join([_("Exported to {folder}.").format(folder=folder), *(str(n) for n in facts.get("notes") or ())])
         if case is not None and self._ui.databaseCheckBox.checked:
             said += " " + self._to_database(folder, case)
         self.tell(said)
@@ -106,11 +107,10 @@ def instance_uids(node: Any) -> list[str]:
     return (node.GetAttribute("DICOM.instanceUIDs") or "").split()
 
 
-def _dicom_folder(node: Any) -> str:
-    """Return the folder of the series that a volume was loaded from, "" where it is not known."""
+def _dicom_files(node: Any) -> list[str] | str:
+    """Return the files of the series that a volume was loaded from, "" where they are not known."""
     uids = instance_uids(node)
     if not uids:
         return ""
-    database = getattr(slicer, "dicomDatabase", None)
-    path = database.fileForInstance(uids[0]) if database is not None else ""
-    return str(Path(path).parent) if path else ""
+    files = [slicer.dicomDatabase.fileForInstance(uid) for uid in uids]
+    return files if all(files) else ""

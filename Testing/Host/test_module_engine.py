@@ -1,0 +1,95 @@
+"""The panel with a real worker process: answers, stops, crashes, silence, and nothing that outlives the module."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import host
+import numpy as np
+import pytest
+import slicer
+from client_bench import LONGEST_S
+from ctreasoner.client.local import LocalEngine
+from fake_engine import FIRST, SHAPE, phantom_volume
+from panel_fixtures import Panel
+
+DOUBLE = Path(__file__).with_name("panel_worker.py")
+RETURN = 0x01000004
+
+
+@pytest.fixture(scope="module")
+def slicer_app():
+    """A small window that does not render."""
+    application = host.Application(size=(760, 420)).show()
+    slicer.app.pauseRender()
+    yield application
+    application.close()
+    host.take_failures()
+
+
+class Live(Panel):
+    """The panel with a worker process and the phantom that its double knows."""
+
+    def __init__(self, app, widget) -> None:
+        self.app, self.widget, self.ui, self.controller = app, widget, widget.ui, widget.controller
+        self.engine = LocalEngine(sys.executable, arguments=["--factory", f"{DOUBLE}:PlaneDouble"])
+        self.controller.use_engine(self.engine)
+        volume = phantom_volume()
+        self.ct = slicer.util.addVolumeFromArray(volume.voxels.transpose(2, 1, 0).copy(), ijkToRAS=volume.affine, name="phantom")
+        self.ct.CreateDefaultDisplayNodes()
+        self.ui.ctSelector.setCurrentNode(self.ct)
+        app.process(30)
+
+    def ask(self, words: str) -> None:
+        host.text(self.ui.promptLineEdit, words)
+        host.key(self.ui.promptLineEdit, RETURN)
+
+    def done(self) -> bool:
+        return self.until(lambda: not self.controller.asking.is_busy, LONGEST_S)
+
+
+@pytest.fixture
+def live(app, module_widget) -> Live:
+    return Live(app, module_widget)
+
+
+def test_an_answer_comes_from_the_process_into_the_scene(live: Live) -> None:
+    live.ask("Segment the heart")
+    assert live.done() and live.ui.findingsTable.rowCount == 1
+    assert live.ui.engineStateLabel.text == "Ready (double)"
+    finding = live.controller.case.writer.findings()[0]
+    node = live.controller.case.writer.segmentation
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(node, finding.segment_id, live.ct).transpose(2, 1, 0)
+    where = np.argwhere(mask)
+    assert tuple(where.min(0)) == FIRST and tuple(where.max(0)) == tuple(np.add(FIRST, SHAPE) - 1)
+
+
+def test_stop_is_quick_and_the_engine_stays_warm(live: Live) -> None:
+    live.ask("tick the heart")
+    assert live.until(lambda: live.controller.asking.running is not None and live.controller.asking.running.turn.stage == "ticking",
+                      LONGEST_S)
+    live.ui.stopButton.click()
+    assert live.until(lambda: not live.controller.asking.is_busy, 2.0)
+    live.ask("Segment the heart")
+    assert live.done() and live.ui.findingsTable.rowCount == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="ends processes by signals")
+@pytest.mark.parametrize(("words", "said"), [
+    ("crash the heart", "The engine ended by itself (code 3)."), ("killed heart", "ran out of memory or was ended by the system"),
+    ("memory of the heart", "There is not enough memory."), ("stumble over the heart", "The engine stumbled: ZeroDivisionError")])
+def test_trouble_is_said_and_the_next_question_is_answered(live: Live, words: str, said: str) -> None:
+    live.ask(words)
+    assert live.done() and said in live.words
+    live.ask("Segment the heart")
+    assert live.done() and live.ui.findingsTable.rowCount == 1
+
+
+def test_nothing_outlives_the_module(live: Live) -> None:
+    live.ask("Segment the heart")
+    assert live.done()
+    process, session = live.engine._process, live.engine.session
+    live.widget.cleanup()
+    assert not process.is_running and not session.exists()
