@@ -27,9 +27,11 @@ from ctreasoner.client import local
 from ctreasoner.client.environment import LOGIC, child_environment
 from ctreasoner.client.local import LocalEngine
 from ctreasoner.client.masks import write_crop
+from ctreasoner.client.protocol import PROTOCOL, decode, encode
 from ctreasoner.client.volumes import VolumeStore
-from ctreasoner.errors import GeometryError, ResourceError
+from ctreasoner.errors import GeometryError, InputError, ResourceError
 from ctreasoner.events import Cancelled, Done, Failed, Mask, Measurement, load_mask
+from ctreasoner.version import __version__
 from fake_engine import FIRST, SHAPE, phantom_volume
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="stops and ends processes by signals")
@@ -237,6 +239,28 @@ def test_a_program_that_is_no_engine_is_said_in_a_sentence(tmp_path):
     assert engine.problem["code"] == "CTR-WRK-005" and "old snake" in engine.problem["sentence"]
     assert "3.11" in engine.problem["hint"]
     engine.close()
+
+
+@pytest.mark.parametrize("line", ['{"reply": "event", "ask": 1}', '{"reply": "event", "ask": 1, "event": "no JSON"}',
+                                  '{"reply": "exported", "ask": 1}'])
+def test_words_that_are_no_protocol_go_to_the_log_and_a_broken_protocol_is_said(tmp_path, engine, line):
+    hello = f'{{"reply": "hello", "protocol": {PROTOCOL}, "version": "{__version__}"}}'
+    other = tmp_path / "python"
+    other.write_text(f"#!/bin/sh\necho 'Launcher 1.0'\necho '[1]'\necho '{hello}'\necho '{line}'\nexec cat >/dev/null\n")
+    other.chmod(0o755)
+    strange = LocalEngine(other)
+    ask = strange.ask(question(engine.handed), engine.handed)
+    failed = answered(strange, ask)[-1]
+    assert failed.code == strange.problem["code"] == "CTR-WRK-010" and "Ask again" in failed.hint and strange.state == "failed"
+    assert "Launcher 1.0" in strange.log and "[1]" in strange.log
+    strange.close()
+
+
+def test_a_line_that_is_no_object_is_refused():
+    for line in ("", "[]", "{", '{"a": NaN', "x" * 10):
+        with pytest.raises(InputError):
+            decode(line)
+    assert decode(encode(op="é", n=1)) == {"op": "é", "n": 1}
 
 
 def test_a_missing_package_is_named(engine):

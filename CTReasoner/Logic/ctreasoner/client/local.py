@@ -29,7 +29,7 @@ from .volumes import VolumeFile, VolumeStore
 
 STATES = ("stopped", "starting", "ready", "busy", "failed")
 ACKNOWLEDGE_S = 2.0     # a cancel that is not acknowledged for so long ends the process
-STOP_S = 10.0           # an answer that goes on so long after its cancel does too, where another question waits for it
+STOP_S = 60.0           # an answer that goes on so long after its cancel does too, where another question waits for it
 SILENT_S = 20.0         # a worker that is awaited and says nothing is mentioned each time that so much more has passed
 AGAIN = "Ask again: the engine is started anew."
 
