@@ -487,3 +487,115 @@ def test_a_past_answer_is_replayed_look_by_look(scene: Scene, tmp_path: Path) ->
     assert np.array_equal(whole(writer.segmentation, "heart", ct), HEART)
     replay.close()
     assert follower.restore_view()
+
+
+# ---------------------------------------------------------------- small things
+
+def test_a_highlight_fills_a_segment_and_gives_the_fill_of_the_user_back(scene: Scene, tmp_path: Path) -> None:
+    ct = scene.add_ct()
+    writer = writer_of(scene, ct)
+    tell(writer, heart(tmp_path, ct))
+    display = writer.segmentation.GetDisplayNode()
+    display.SetSegmentOpacity2DFill("heart", 0.3)
+    writer.highlight("a1.o1", False)
+    for _ in range(3):
+        writer.highlight("a1.o1", True)
+        writer.highlight("a1.o1", True)
+        assert display.GetSegmentOpacity2DFill("heart") * display.GetOpacity2DFill() == pytest.approx(1.0)
+        writer.highlight("a1.o1", False)
+        assert display.GetSegmentOpacity2DFill("heart") == pytest.approx(0.3)
+    writer.highlight("nobody", True)
+
+
+def test_a_lung_of_several_parts_is_replaced_like_any_organ(scene: Scene, tmp_path: Path) -> None:
+    ct = scene.add_ct()
+    writer = writer_of(scene, ct)
+    for n in (1, 2):
+        story = Story(tmp_path, f"a{n}")
+        story.find(1, "lung_left", "Left lung", ball((9, 9, 9)), (5 * n, 5, 5), GRIDS["plain"])
+        story.done()
+        tell(writer, story)
+    assert [f.id for f in writer.findings()] == ["a2.o1"]
+
+
+def test_a_ct_that_is_bent_in_the_middle_of_an_answer_is_no_error(scene: Scene, tmp_path: Path) -> None:
+    ct = scene.add_ct()
+    writer, story = writer_of(scene, ct), heart(tmp_path, ct)
+    writer.begin("a1", "q")
+    for n, event in enumerate(story.events):
+        if n == 6:
+            scene.add_bend(ct)
+        writer.apply(event, tmp_path)
+    assert np.array_equal(whole(writer.segmentation, "heart", ct), HEART)
+    assert writer.finding("a1.o1").box is not None
+    with pytest.raises(InputError, match="bends"):
+        writer.begin("a2", "q")
+    ct.SetAndObserveTransformNodeID(None)
+    writer.begin("a2", "q")
+
+
+def test_results_that_slicer_put_elsewhere_come_under_the_study(scene: Scene, tmp_path: Path) -> None:
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene.mrml)
+    study = tree.CreateStudyItem(tree.GetSceneItemID(), "S")
+    ct = scene.add_ct()
+    tree.CreateItem(study, ct)
+
+    def as_slicer_does(_scene, _event) -> None:  # its plugins make an item for each node that comes, below the scene
+        node = scene.mrml.GetNthNode(scene.count() - 1)
+        if node.IsA("vtkMRMLSegmentationNode") or node.IsA("vtkMRMLTextNode"):
+            tree.CreateItem(tree.GetSceneItemID(), node)
+
+    observer = scene.mrml.AddObserver(scene.mrml.NodeAddedEvent, as_slicer_does)
+    writer, transcript = writer_of(scene, ct), Transcript(scene.mrml, ct)
+    tell(writer, heart(tmp_path, ct))
+    transcript.begin("a1", "q")
+    scene.mrml.RemoveObserver(observer)
+    for node in (writer.segmentation, transcript.node):
+        assert tree.GetItemParent(tree.GetItemByDataNode(node)) == study
+
+
+def test_tags_of_another_program_give_an_entry_with_its_id_alone(scene: Scene, tmp_path: Path) -> None:
+    ct = scene.add_ct()
+    writer = writer_of(scene, ct)
+    tell(writer, heart(tmp_path, ct))
+    segment = writer.segmentation.GetSegmentation().GetSegment("heart")
+    for text in ("{broken", "[]", json.dumps({"nonsense": 1, "verdicts": []})):
+        writer.close()
+        segment.SetTag("CTReasoner.Finding", text)
+        writer = writer_of(scene, ct)
+        assert [(f.id, f.segment_id, f.volume_ml) for f in writer.findings()] == [("a1.o1", "heart", None)]
+
+
+def test_a_transcript_keeps_warnings_categories_and_oblique_boxes_and_can_be_cleared(scene: Scene) -> None:
+    transcript = Transcript(scene.mrml, scene.add_ct())
+    transcript.begin("a1", "q")
+    stream, by = ev.Stream("a1"), ev.By(kind="model", name="m")
+    axes = tuple(tuple(map(float, row)) for row in rotation(10, 20, 30)[:3, :3])
+    place, obj = {"centre_ras": (1.0, 2.0, 3.0), "size_mm": (9.0, 9.0, 9.0), "axes": axes}, {"object": "a1.o1", "by": by}
+    view = ev.ViewBox(spacing_mm=(1.0, 1.0, 1.0), shape=(64, 64, 64), **place)
+    transcript.apply(stream.emit(ev.Warning_, code="click_needed", sentence="Click on it."))
+    transcript.apply(stream.emit(ev.Look, step=1, view=view, why="object", window=(0.0, 1.0), digest="0" * 16, **obj))
+    transcript.apply(stream.emit(ev.Box, score=0.5, look=1, **place, **obj))
+    transcript.apply(stream.emit(ev.Category, attribute="texture", value="solid", probability=0.9, **obj))
+    transcript.apply(stream.emit(ev.Cancelled))
+    (turn,) = restore(transcript.node.GetText())
+    assert turn.state == "cancelled" and turn.warnings[0]["sentence"] == "Click on it."
+    assert np.allclose(turn.looks[0]["axes"], axes, atol=1e-5)
+    assert np.allclose(turn.looks[0]["boxes"]["a1.o1"]["axes"], axes, atol=1e-5)
+    assert turn.objects[0]["categories"] == [{"attribute": "texture", "value": "solid", "probability": 0.9}]
+    transcript.clear()
+    assert transcript.node.GetText() == ""
+    transcript.close()
+    transcript.begin("a2", "q")  # quiet
+    assert transcript.node.GetText() == ""
+
+
+def test_an_observer_does_not_keep_its_owner_alive(scene: Scene) -> None:
+    import gc
+    import weakref
+
+    ct = scene.add_ct()
+    ends = [weakref.ref(writer_of(scene, ct)), weakref.ref(Follower(scene.mrml, ct)), weakref.ref(Transcript(scene.mrml, ct))]
+    gc.collect()
+    assert [end() for end in ends] == [None, None, None]
+    scene.mrml.RemoveNode(ct)  # and what is left of the observers is quiet

@@ -50,6 +50,7 @@ class Board:
         self._store = Store(mrml_scene, ct_node, self._tell)
         self._boxes, self._line = BoxPool(mrml_scene, ct_node), EvidenceLine(mrml_scene, ct_node)
         self._closed = self._lost = False
+        self._lit: dict[str, float] = {}  # segment id -> how it is filled when it is not highlighted
         self._model = "CTReasoner"
         self._from_world = np.eye(4)
         self._observers = Observers()
@@ -199,9 +200,13 @@ class Board:
 
     def highlight(self, finding_id: str, on: bool) -> None:
         """Fill a segment strongly, or as before: the panel's timer makes it flash."""
-        entry = self._segmented(finding_id)
-        if entry is not None and self._store.display is not None:
-            self._store.display.SetSegmentOpacity2DFill(entry.segment_id, 2.0 if on else 1.0)  # times 0.5 of the node
+        entry, display = self._segmented(finding_id), self._store.display
+        if entry is None or display is None or on == (entry.segment_id in self._lit):
+            return
+        if on:
+            self._lit[entry.segment_id] = display.GetSegmentOpacity2DFill(entry.segment_id)
+        strong = 1.0 / max(display.GetOpacity2DFill(), 0.1)  # the two are multiplied
+        display.SetSegmentOpacity2DFill(entry.segment_id, strong if on else self._lit.pop(entry.segment_id))
 
     def show_box(self, finding_id: str) -> bool:
         """Show the detection box of a finding again; False when it has none."""

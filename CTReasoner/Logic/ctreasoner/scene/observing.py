@@ -10,10 +10,14 @@ import vtk
 
 
 class Observers:
-    """The observers that one object has placed; `clear` takes all of them back."""
+    """The observers that one object has placed; `clear` takes all of them back, and so does the end of their owner."""
 
     def __init__(self) -> None:
         self._placed: list[tuple[Any, int]] = []
+
+    def __del__(self) -> None:
+        # Python's collector may take owner and scene at one go; a scene that then tells of its end would call into ruins
+        self.clear()
 
     def add(self, subject: Any, event: Any, method: Callable) -> None:
         """Call a bound method ``method(caller, event)`` at an event of a VTK object."""

@@ -186,8 +186,8 @@ class SceneWriter(Board):
     def _take_over(self, entry: Entry) -> None:
         """A new mask of an organ replaces an older one of the model's, unless a person accepted or corrected that."""
         item = self.vocabulary.get(entry.key)
-        if item is None or item.clickable_only or item.max_components > 1:
-            return
+        if item is None or item.clickable_only:
+            return  # there may be several of it
         old = self._store.entries.first(lambda e: e.key == entry.key and e.id != entry.id and bool(e.segment_id)
                                         and e.answer != entry.answer and e.origin == "model" and not e.outdated)
         if old is not None:
