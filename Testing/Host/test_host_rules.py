@@ -141,6 +141,11 @@ RIGHT = [
     ("isChecked is a method, checked a value", "w = qt.QCheckBox(); w.checked = True; assert w.isChecked() and w.checked is True"),
     ("objectName is a value", "w = qt.QWidget(); w.objectName = 'x'; assert w.objectName == 'x' and w.name == 'x'"),
     ("enabled", "w = qt.QPushButton(); w.enabled = False; assert not w.isEnabled()"),
+    ("a bool property takes a node or None", """
+        b = qt.QPushButton(); s = selector(['vtkMRMLTextNode'], none=True)
+        b.enabled = s.currentNode(); assert b.enabled is False
+        s.setCurrentNode(add('vtkMRMLTextNode')); b.enabled = s.currentNode(); assert b.enabled is True
+        """),
     ("a slider's value", "w = qt.QSlider(); w.maximum = 10; w.value = 7; assert w.value == 7"),
     ("a spin box", "w = qt.QSpinBox(); w.setRange(0, 5); w.value = 9; assert w.value == 5"),
     ("a combo box", "w = qt.QComboBox(); w.addItems(['a', 'b']); w.currentIndex = 1; assert w.currentText == 'b'"),

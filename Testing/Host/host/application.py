@@ -50,6 +50,9 @@ def install() -> None:
     """Put ``qt``, ``ctk`` and the host's half of ``slicer`` into sys.modules; done once, by ``import host``."""
     if isinstance(sys.modules.get("qt"), qtclasses.QtModule):
         return
+    for name, value in list(vars(slicer).items()):
+        if isinstance(value, types.ModuleType) and value.__name__.startswith("slicer_core."):
+            sys.modules.setdefault(name, value)  # Slicer's Python imports vtkITK, MRMLCore ... without a package
     core_module.hide_newer_names()
     core_module.hide_other_spellings()
     errors.install_hook()
@@ -163,7 +166,7 @@ class Application:
         receivers.emit(self.qapp, "startupCompleted()")
         if self.window is not None:
             self.window.moduleSelector().list_module(module.name)
-            if select:
+            if select and hasattr(sys.modules[module.name], module.name + "Widget"):
                 self.window.moduleSelector().selectModule(module.name)
                 return module.panel.self()
         return None

@@ -10,7 +10,7 @@ from PyQt5 import QtCore, QtGui, QtNetwork, QtWidgets
 from . import errors, kinds, names
 from .qtclasses import STANDARD, PlainFunction, QtWrapper, _object_method, qt_class
 from .receivers import SignalName
-from .wrapping import BoundMethod, PropertyName, Wrapper, WrapperType, find_member, unwrap, wrap
+from .wrapping import BoundMethod, PropertyName, Wrapper, WrapperType, find_member, truth, unwrap, wrap
 
 _implementations: dict[str, type] = {}
 
@@ -51,7 +51,7 @@ class IndexProperty(PropertyName):
 
     def write(self, wrapper, value):
         self.check_writable(wrapper)
-        thing, value = wrapper._host_object, unwrap(value)
+        thing, value = wrapper._host_object, truth(unwrap(value), self.kind)
         owner = type(wrapper)._host_generated.__name__
         if not kinds.fits(value, self.kind):
             raise errors.WrongUse(f"{owner}.{self.name} is a {self.kind}, not {type(value).__name__}")

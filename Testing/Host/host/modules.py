@@ -27,6 +27,11 @@ class AbstractCoreModule(QtCore.QObject):
     def title(self):
         return self._title or self.name
 
+    @property
+    def defaultDocumentationLink(self):
+        url = f"https://slicer.readthedocs.io/en/5.12/user_guide/modules/{self.name.lower()}.html"
+        return f'<p>For more information see the <a href="{url}">online documentation</a>.</p>'
+
     def logic(self):
         return self._core.module_logics.get(self.name)
 

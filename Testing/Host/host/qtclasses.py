@@ -9,7 +9,7 @@ from PyQt5 import QtCore, QtGui, QtNetwork, QtWidgets, sip
 
 from . import errors, receivers
 from .receivers import SignalName
-from .wrapping import BoundMethod, PropertyName, Wrapper, WrapperType, attach, find_member, unwrap, wrap
+from .wrapping import BoundMethod, PropertyName, Wrapper, WrapperType, attach, find_member, truth, unwrap, wrap
 
 MODULES = (QtCore, QtGui, QtWidgets, QtNetwork)
 # PyQt5's own additions, and classes that PythonQt's generator leaves out
@@ -30,7 +30,7 @@ class QtProperty(PropertyName):
 
     def write(self, wrapper, value):
         self.check_writable(wrapper)
-        thing, value = wrapper._host_object, unwrap(value)
+        thing, value = wrapper._host_object, truth(unwrap(value), self.kind)
         if self.kind == "QString" and not isinstance(value, str):
             raise errors.WrongUse(f"{type(wrapper).__name__}.{self.name} is a text, not {type(value).__name__}")
         setter = getattr(thing, f"set{self.name[0].upper()}{self.name[1:]}", None)

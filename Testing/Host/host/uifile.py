@@ -177,7 +177,7 @@ def _enum(owner, text):
                 total |= hits[0]
                 break
         else:
-            cls = _qt_class(part.split("::")[0])
+            cls = _qt_class(part.split("::")[0]) or QtCore.QDir  # ctkPathLineEdit's filters are those of QDir, and flags only
             total |= int(getattr(cls, key))
     return total
 

@@ -203,6 +203,11 @@ def find_member(cls, name):
     return None
 
 
+def truth(value, kind: str):
+    """What a bool property makes of a value: a node or None will do (``button.enabled = selector.currentNode()``)."""
+    return bool(value) if kind == "bool" and not isinstance(value, (str, bytes)) else value
+
+
 def unwrap(value):
     """What PyQt5 takes in place of a wrapper; containers are copied."""
     if isinstance(value, _PLAIN):
