@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from client_bench import LONGEST_S, is_gone, vanishes
-from ctreasoner.client import install, plan
+from ctreasoner.client import install, plan, pythons
 from ctreasoner.client.environment import LOGIC
 from ctreasoner.client.install import Installer, explain, installed_python
 from ctreasoner.client.packages import (
@@ -158,6 +158,16 @@ def test_the_first_fitting_python_of_the_path_is_taken_but_not_slicer_s_own(tmp_
     path = {"PATH": f"{broken}:{fake.folder}"}
     assert find_python(path).path == str(fake.path)
     assert find_python(path, avoid=[fake.folder]) is None
+    (broken / "python3.11").symlink_to(broken / "python3.12")
+    assert find_python(path).path == str(fake.path)
+
+
+def test_a_mac_is_searched_where_its_installers_put_pythons(monkeypatch):
+    monkeypatch.setattr(pythons.sys, "platform", "darwin")
+    asked = []
+    monkeypatch.setattr(pythons.shutil, "which", lambda name, path: asked.append(path))
+    assert find_python({"PATH": "/usr/bin:/bin"}) is None
+    assert "/usr/bin" not in asked and {"/bin", "/opt/homebrew/bin"} <= set(asked)
 
 
 # ---------------------------------------------------------------- the plan

@@ -6,7 +6,8 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,15 +74,34 @@ def find_python(environment: Mapping[str, str] | None = None, *, avoid: Iterable
     environment : that in which the host program was started: its PATH is searched. avoid : folders of Pythons that are no
     foundation, Slicer's own above all. Starts programs: call it on a thread.
     """
-    where = child_environment(environment)
-    path, avoided = where.get("PATH", where.get("Path", "")), [os.path.realpath(a) for a in avoid]
-    for name in NAMES:
-        program = shutil.which(name, path=path)
-        if program and not any(Path(os.path.realpath(program)).is_relative_to(a) for a in avoided):
+    avoided, seen = [os.path.realpath(a) for a in avoid], set()
+    for program in _candidates(environment):
+        real = os.path.realpath(program)
+        if real not in seen and not any(Path(real).is_relative_to(a) for a in avoided):
+            seen.add(real)
             found = maker_python(program, environment)
             if not found.problem:
                 return found
     return None
+
+
+def _candidates(environment: Mapping[str, str] | None) -> Iterator[str]:
+    """Yield programs that may be Pythons: on the PATH, and where installers put them that change no PATH."""
+    where = child_environment(environment)
+    folders = where.get("PATH", where.get("Path", "")).split(os.pathsep)
+    versions = ("3.12", "3.11", "3.13")
+    if os.name == "nt":
+        homes = (("LOCALAPPDATA", ("Programs", "Python")), ("ProgramFiles", ()))
+        bases = [Path(where[name], *rest) for name, rest in homes if where.get(name)]
+        folders += [str(base / f"Python{v.replace('.', '')}") for base in bases for v in versions]
+    elif sys.platform == "darwin":      # what a double click starts has a bare PATH; /usr/bin/python3 may ask to be installed
+        folders = [f for f in folders if f != "/usr/bin"] + ["/opt/homebrew/bin", "/usr/local/bin"]
+        folders += [f"/Library/Frameworks/Python.framework/Versions/{v}/bin" for v in versions]
+    for name in NAMES:
+        for folder in folders:
+            program = shutil.which(name, path=folder) if folder else None
+            if program:
+                yield program
 
 
 def maker_python(path: str | os.PathLike, environment: Mapping[str, str] | None = None) -> Python:
