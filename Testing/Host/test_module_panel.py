@@ -236,8 +236,41 @@ def test_no_ct_no_question(app, module_widget) -> None:
     host.text(module_widget.ui.promptLineEdit, "What is here?")
     host.key(module_widget.ui.promptLineEdit, RETURN)
     app.process(60)
-    assert "No CT is chosen." in module_widget.ui.chatBrowser.toPlainText()
+    assert "No CT is chosen" in module_widget.ui.chatBrowser.toPlainText()
     assert module_widget.ui.promptLineEdit.text == "What is here?"
+
+
+def test_a_bent_ct_is_refused_and_a_straightened_copy_is_offered(panel: Panel) -> None:
+    import vtk
+
+    bent = a_ct("<b>Bent</b>", (20, 20, 20))
+    transform = slicer.vtkMRMLTransformNode()
+    transform.SetName("Tilt")
+    slicer.mrmlScene.AddNode(transform)
+    thin = vtk.vtkThinPlateSplineTransform()
+    source, target = vtk.vtkPoints(), vtk.vtkPoints()
+    for x, y, z in ((0, 0, 0), (20, 0, 0), (0, 20, 0), (0, 0, 20)):
+        source.InsertNextPoint(x, y, z)
+        target.InsertNextPoint(x + 0.1 * x * y, y, z)
+    source.InsertNextPoint(20, 20, 20)
+    target.InsertNextPoint(25, 20, 20)
+    thin.SetSourceLandmarks(source)
+    thin.SetTargetLandmarks(target)
+    thin.SetBasisToR()
+    transform.SetAndObserveTransformToParent(thin)
+    bent.SetAndObserveTransformNodeID(transform.GetID())
+    panel.ui.ctSelector.setCurrentNode(bent)
+    assert "lies under the transform Tilt" in panel.words and "<b>Bent</b>" in panel.words
+    link(panel, "Straighten a copy")
+    assert panel.until(lambda: panel.controller.case is not None, 5), panel.words
+    assert panel.controller.case.node is not bent and bent.GetParentTransformNode() is transform
+
+
+def test_the_person_s_own_segments_are_kept_overwritten_or_locked(panel: Panel) -> None:
+    panel.ui.othersComboBox.currentIndex = 2
+    assert panel.controller.case.writer.others == "lock"
+    panel.ui.ctSelector.setCurrentNode(a_ct("Other", (20, 20, 20)))
+    assert panel.controller.case.writer.others == "lock"
 
 
 def test_an_engine_that_is_missing_is_said_with_what_to_do(app, module_widget, monkeypatch) -> None:

@@ -8,10 +8,15 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from ..errors import CTReasonerError
+from ..scene import hardened_copy
 from . import pages, placing
 from .case import Case
 from .findings import as_text
 from .turns import split_link
+
+OTHERS = ("keep", "overwrite", "lock")      # rows of the box "Your own segments", as `SceneWriter.others` has them
+STRAIGHTEN = "straighten:ct"
 
 
 class Actions:
@@ -75,6 +80,9 @@ class Actions:
     # ------------------------------------------------------------ links
     def _link(self, url: Any) -> None:
         kind, ref = split_link(url.toString())
+        if url.toString() == STRAIGHTEN:
+            self._straighten()
+            return
         case = self.case
         if not kind or case is None:
             return
@@ -251,6 +259,19 @@ class Actions:
         self.showing.slide(index)
 
     # ------------------------------------------------------------ the scene
+    def _others_chosen(self, row: int) -> None:
+        for case in self.cases.values():
+            case.writer.others = OTHERS[row]
+
+    def _straighten(self) -> None:
+        """Work on a copy with the transform applied for good; the original is left as it is."""
+        node = self.ui.ctSelector.currentNode()
+        if node is not None:
+            try:
+                self.ui.ctSelector.setCurrentNode(hardened_copy(slicer.mrmlScene, node))
+            except CTReasonerError as error:
+                self.tell(str(error), error.hint)
+
     def _node_going(self, _scene: Any, _event: str, node: Any) -> None:
         case = self.cases.pop(node.GetID() or "", None) if node.IsA("vtkMRMLScalarVolumeNode") else None
         if case is None:

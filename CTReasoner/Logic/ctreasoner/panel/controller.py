@@ -15,8 +15,8 @@ from ..errors import CTReasonerError
 from ..events import Event, Look
 from ..scene.observing import Observers
 from ..vocabulary import Vocabulary
-from . import placing
-from .actions import Actions
+from . import pages, placing
+from .actions import OTHERS, Actions
 from .asking import Asking, Job
 from .case import Case
 from .chat import ChatView
@@ -87,6 +87,7 @@ class Controller(Actions):
         ui.suggestionsLabel.connect("linkActivated(QString)", self._suggestion)
         ui.looksSlider.connect("valueChanged(int)", self._look_chosen)
         ui.findingsTable.connect("itemSelectionChanged()", self.refresh_buttons)
+        ui.othersComboBox.connect("currentIndexChanged(int)", self._others_chosen)
         ui.followCheckBox.connect("toggled(bool)", self._follow_toggled)
 
     def _observe_scene(self) -> None:
@@ -148,7 +149,7 @@ class Controller(Actions):
                 self._observe_ct(node)
                 _show_in_views(node)
             except CTReasonerError as error:
-                self.chat.greeting = f"{error} {error.hint}"
+                self.chat.greeting = pages.cannot_ask(error)
             else:
                 self.chat.greeting = ""
         else:
@@ -162,6 +163,7 @@ class Controller(Actions):
         if key not in self.cases:
             self.cases[key] = Case(slicer.mrmlScene, node, self.vocabulary, self._logics)
             self.cases[key].writer.on_change = self._scene_changed
+            self.cases[key].writer.others = OTHERS[self.ui.othersComboBox.currentIndex]
         return self.cases[key]
 
     def _observe_ct(self, node: Any) -> None:
@@ -187,7 +189,7 @@ class Controller(Actions):
         """Ask; returns whether the question was taken. shown : what stands in the transcript where there are no words."""
         case = self.case
         if case is None:
-            self.tell(self.chat.greeting or _("No CT is chosen."), _("Choose a volume at the top of the panel."))
+            self.tell(_("No CT is chosen that can be asked about."), _("Choose a volume at the top of the panel."))
             return False
         if not self._engine_ready():
             return False
@@ -352,7 +354,7 @@ class Controller(Actions):
         ui.redoButton.enabled = case is not None and not busy and case.writer.can_redo()
         ui.acceptButton.enabled = ui.rejectButton.enabled = chosen and not busy
         ui.copyFindingsButton.enabled = case is not None and bool(case.writer.findings())
-        ui.resumeButton.enabled = case is not None and case.follower.suspended
+        ui.resumeButton.enabled = case is not None and case.follower.suspended and ui.followCheckBox.checked
         ui.restoreViewButton.enabled = case is not None and case.follower.has_saved_view
         for button in (ui.clickButton, ui.boxButton, ui.scribbleButton):
             button.enabled = case is not None

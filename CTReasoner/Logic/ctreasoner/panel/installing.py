@@ -34,6 +34,7 @@ class InstallBox:
         self._plan: Any = None
         self.words = ""                 # what the section shows in the place of the model's details
         self.state = "idle"
+        self._is_given_up = False
         ui.installButton.connect("clicked()", self.next)
         ui.cancelInstallButton.connect("clicked()", self.cancel)
         ui.engineSection.connect("contentsCollapsed(bool)", self._folded)
@@ -62,7 +63,7 @@ class InstallBox:
     def cancel(self) -> None:
         """Give up the plan, or end the installation; what it made is removed."""
         if self.state == "planned":
-            self._plan, self.state, self.words = None, "idle", ""
+            self._plan, self.state, self.words, self._is_given_up = None, "idle", "", True
             self.show()
         elif self._installer is not None:
             self._installer.cancel()
@@ -72,7 +73,8 @@ class InstallBox:
         messages = self._installer.poll() if self._installer is not None else []
         for message in messages:
             self._take(message.facts)
-        return bool(messages)
+        changed, self._is_given_up = bool(messages) or self._is_given_up, False
+        return changed
 
     def close(self) -> None:
         """End an installation that runs."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 
+from ..errors import CTReasonerError
 from ..events import Statement
 from ..vocabulary import TIERS, Vocabulary
 from .turns import DONE, FAILED, RUNNING, STOPPED, WAITING, Conversation, Turn
@@ -72,6 +73,12 @@ def suggestions(vocabulary: Vocabulary, outside: Iterable[str], colours: Colours
             rows.append(f'<p style="margin-top:0px; margin-bottom:3px; line-height:135%"><span style="color:{colours.faint}">'
                         f'{escape(meaning.capitalize()).replace(" ", "&nbsp;")}:</span> {" ".join(chips)}</p>')
     return f'<style>a {{ color: {colours.text}; text-decoration: none; }}</style>{"".join(rows)}'
+
+
+def cannot_ask(error: CTReasonerError) -> str:
+    """Return why a CT cannot be asked about; one that is bent can be straightened by a link."""
+    link = '<br><a href="straighten:ct">Straighten a copy and work on that</a>' if error.code == "CTR-SCN-004" else ""
+    return f"{escape(str(error))} {escape(error.hint)}{link}"
 
 
 def prompt_for(vocabulary: Vocabulary, key: str) -> str:
