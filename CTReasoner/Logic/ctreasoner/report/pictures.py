@@ -253,13 +253,14 @@ def _write_labels(image: Image.Image, pane: Pane, drawing: Drawing) -> None:
 
 
 def _write_line_label(pen: ImageDraw.ImageDraw, pane: Pane, line: Line, face: ImageFont.FreeTypeFont) -> None:
-    """Write a length beside its line, on the side that has more room, inside the picture."""
+    """Write a length beside a quarter of its line (lines cross in the middle), on the side with more room, inside the picture."""
     a, b = pane.to_px(line.ends_ras)
-    middle, along = (a + b) / 2, b - a
+    along = b - a
+    quarter = a + along / 4
     across = np.array([-along[1], along[0]]) / max(float(np.linalg.norm(along)), 1e-6)
-    across = across if across @ (pane.size_px / 2 - middle) >= 0 else -across
+    across = across if across @ (pane.size_px / 2 - quarter) >= 0 else -across
     left, top, right, bottom = pen.textbbox((0, 0), line.label, font=face, anchor="mm", stroke_width=2)
     half = np.array([right - left, bottom - top]) / 2
-    at = middle + across * (14 + abs(across) @ half)
+    at = quarter + across * (14 + abs(across) @ half)
     at = np.clip(at, half + 24, pane.size_px - half - 24)
     pen.text(tuple(at), line.label, font=face, fill=line.colour, anchor="mm", stroke_width=2, stroke_fill=SHADE)
