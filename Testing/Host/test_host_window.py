@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import qt
 import slicer
+import vtk
 
 
 @pytest.fixture
@@ -38,6 +39,38 @@ def test_a_click_in_a_slice_view_places_a_point(app, ct):
     assert node.GetNumberOfDefinedControlPoints() == 1
     assert np.allclose(list(node.GetNthControlPointPositionVector(0)), (32, 32, 20), atol=1)
     assert mode.GetCurrentInteractionMode() == mode.ViewTransform
+
+
+def test_a_click_in_the_3d_view_lands_on_the_surface(app):
+    source = vtk.vtkSphereSource()
+    source.SetRadius(50)
+    source.SetThetaResolution(60)
+    source.SetPhiResolution(60)
+    source.Update()
+    model = slicer.modules.models.logic().AddModel(source.GetOutput())
+    view = slicer.app.layoutManager().threeDWidget(0).threeDView()
+    view.resetFocalPoint()
+    view.resetCamera()
+    app.process(50)
+    node, mode = place_a_point(view, None)
+    assert node.GetNumberOfDefinedControlPoints() == 1
+    assert abs(np.linalg.norm(list(node.GetNthControlPointPositionVector(0))) - 50) < 2
+    assert mode.GetCurrentInteractionMode() == mode.ViewTransform
+    slicer.mrmlScene.RemoveNode(model)
+
+
+def test_a_drag_in_the_3d_view_turns_the_camera(app):
+    view = slicer.app.layoutManager().threeDWidget(0).threeDView()
+    before = view.cameraNode().GetPosition()
+    host.drag(view, (100, 100), (160, 120))
+    assert not np.allclose(view.cameraNode().GetPosition(), before)
+
+
+def test_a_right_drag_in_a_slice_zooms(app, ct):
+    view = slicer.app.layoutManager().sliceWidget("Red").sliceView()
+    before = view.mrmlSliceNode().GetFieldOfView()
+    host.drag(view, (100, 100), (100, 160), button=host.hands.RIGHT)
+    assert not np.allclose(view.mrmlSliceNode().GetFieldOfView(), before)
 
 
 def test_the_wheel_moves_the_slice(app, ct):

@@ -30,7 +30,7 @@ def call_handler(handler, arguments):
         arguments = arguments[:limit]
     try:
         if isinstance(handler, BoundMethod):
-            handler._host_from_signal(arguments) if hasattr(type(handler), "_host_from_signal") else _fitting(handler, arguments)
+            _fitting(handler, arguments)
         else:
             handler(*arguments)
     except Exception as error:
