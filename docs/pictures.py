@@ -10,8 +10,10 @@ from pathlib import Path
 from PIL import Image
 
 SHEETS = {      # file: words that a picture's description must begin with, in order, for the object in question
-    "aorta": ("coronal picture of look 0", "coronal picture of look 1", "coronal picture with the mask", "oblique picture with the mask"),
-    "nodule": ("axial picture of look 0", "axial picture of look 1", "axial picture with the mask", "coronal picture with the mask"),
+    "aorta": ("coronal picture of look 0", "coronal picture of look 1", "coronal picture with the mask",
+              "oblique picture with the mask"),
+    "nodule": ("axial picture of look 0", "axial picture of look 1", "axial picture with the mask",
+               "coronal picture with the mask"),
 }
 GAP = 8
 
@@ -23,9 +25,9 @@ def pictures(report: Path) -> list[tuple[str, Image.Image]]:
 
 
 def sheet(all_pictures: list[tuple[str, Image.Image]], subject: str, beginnings: tuple[str, ...]) -> Image.Image:
-    """One row of the first pictures that fit; look 0 of a click knows no object yet, so that it is taken before its mask."""
-    last = next(n for n, (words, _) in enumerate(all_pictures) if subject in words)
-    own = all_pictures[last:last + 12]
+    """One row: of the pictures from the subject's first on, the first that fit."""
+    start = next(n for n, (words, _) in enumerate(all_pictures) if subject in words)
+    own = all_pictures[start:start + 12]
     chosen = [next(picture for words, picture in own if words.startswith(beginning)) for beginning in beginnings]
     width = sum(p.width for p in chosen) + GAP * (len(chosen) - 1)
     out = Image.new("RGB", (width, max(p.height for p in chosen)), "white")
