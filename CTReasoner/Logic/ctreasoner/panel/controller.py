@@ -30,7 +30,7 @@ from .turns import Turn
 from .views import ViewWatch
 
 TICK_MS = 33            # a frame of the views' motion; also how long an event waits at most
-MESSAGES = 4            # taken at a tick: each may bring a mask into the scene
+BUSY_S = 0.012          # of a tick for messages: each may bring a mask into the scene, and no two masks shall hold the window up
 EDIT_CHECK_S = 1.0
 EDIT_QUIET_S = 2.0      # so long after the last stroke an edited mask is measured again
 
@@ -65,6 +65,7 @@ class Controller(Actions):
         self._observers, self._ct_observers = Observers(), Observers()
         self._next_edit_check, self._is_stale = 0.0, False
         self._edited_at: float | None = None
+        self._has_waited = False
         self._connect()
         self._observe_scene()
         self.timer = qt.QTimer()
@@ -245,8 +246,14 @@ class Controller(Actions):
         """Everything that happens by itself: messages, motion of the views, flashes, edits."""
         now = time.monotonic()
         engine = self.engine_box.running
-        if engine is not None:
-            self._take(engine.poll(MESSAGES))
+        while engine is not None and (messages := engine.poll(1)):
+            self._take(messages)
+            if time.monotonic() - now > BUSY_S:
+                break
+        if time.monotonic() - now > 3 * BUSY_S and not self._has_waited:
+            self._has_waited = True         # a mask came: what it changed in the panel is shown at the next tick
+            return
+        self._has_waited = False
         self.asking.step()
         self.exporter.step()
         self.engine_box.step()
