@@ -30,7 +30,7 @@ from ctreasoner.client.masks import write_crop
 from ctreasoner.client.protocol import PROTOCOL, decode, encode
 from ctreasoner.client.volumes import VolumeStore
 from ctreasoner.errors import GeometryError, InputError, ResourceError
-from ctreasoner.events import Cancelled, Done, Failed, Mask, Measurement, load_mask
+from ctreasoner.events import Cancelled, Done, Existence, Failed, Mask, Measurement, load_mask
 from ctreasoner.version import __version__
 from fake_engine import FIRST, SHAPE, phantom_volume
 
@@ -322,6 +322,18 @@ def test_a_changed_mask_is_measured_and_exported_as_the_person_left_it(warm, tmp
     written = nibabel.load(tmp_path / "out" / facts["files"]["masks"] / f"{mask.object}.nii.gz")
     assert np.asarray(written.dataobj).sum() == 24 and np.asarray(written.dataobj)[8:10, 8:11, 5:9].all()
     assert (tmp_path / "out" / facts["files"]["DICOM-SEG"]).is_file() and (tmp_path / "out" / facts["files"]["report"]).is_file()
+
+
+def test_a_question_that_comes_with_a_changed_mask_is_answered_too(warm, tmp_path):
+    talk = {"conversation": "both"}
+    mask = [e for e in answered(warm, warm.ask(question(warm.handed, **talk), warm.handed)) if isinstance(e, Mask)][-1]
+    edit = write_crop(tmp_path / "edit", np.ones((1, 2, 3)), (8, 8, 5))
+    both = question(warm.handed, "where is the liver?", edited={mask.object: str(edit)}, **talk)
+    events = answered(warm, warm.ask(both, warm.handed))
+    assert [e.seq for e in events] == list(range(len(events))) and len({e.answer for e in events}) == 1
+    assert isinstance(events[1], Measurement) and events[1].object == mask.object
+    assert events[1].value == pytest.approx(6 * phantom_volume().voxel_ml)
+    assert any(isinstance(e, Existence) and e.name == "liver" for e in events) and isinstance(events[-1], Done)
 
 
 def test_a_mask_on_the_whole_grid_is_kept_for_the_export_when_its_file_goes(warm, tmp_path):

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CTReasonerError, InputError, ResourceError, UsageError
-from ..events import LAST_EVENTS, Cancelled, Event, Failed, Request, request_from_json, to_json
+from ..events import LAST_EVENTS, Cancelled, Event, Failed, Measurement, Request, Started, request_from_json, to_json
 from ..version import __version__
 from .protocol import PROTOCOL, decode, encode
 from .records import EDITED, Record
@@ -145,7 +145,7 @@ class Worker:
         record.begin(request)
         request = self._with_masks(request, record.workspace)
         try:
-            for event in self._until_cancelled(job["ask"], reasoner.answer(request, workspace=record.workspace)):
+            for event in self._until_cancelled(job["ask"], _stream(reasoner, request, record.workspace)):
                 self._event(job["ask"], event, record)
         except Exception as error:
             self._fail_answer(error, job["ask"], record)
@@ -258,6 +258,24 @@ class Worker:
         """Take away the session's folder where the panel no longer can."""
         if self.session is not None and not self.said_bye:
             shutil.rmtree(self.session, ignore_errors=True)
+
+
+def _stream(reasoner: Any, request: Request, workspace: Path) -> Iterator[Event]:
+    """Answer a request. Where a question comes together with changed masks, these are measured first, in the same answer."""
+    question = replace(request, edited={}) if request.text.strip() or request.clicks or request.boxes or request.scribbles else None
+    if not request.edited or question is None:
+        yield from reasoner.answer(request, workspace=workspace)
+        return
+    edits = list(reasoner.answer(replace(request, text="", clicks=(), boxes=(), scribbles=(), target=None), workspace=workspace))
+    if isinstance(edits[-1], Failed):
+        yield from edits
+        return
+    shift = 0
+    for event in reasoner.answer(question, workspace=workspace):
+        yield replace(event, seq=event.seq + shift)
+        if isinstance(event, Started):
+            for shift, measured in enumerate((e for e in edits if isinstance(e, Measurement)), start=1):
+                yield replace(measured, answer=event.answer, seq=event.seq + shift, t=event.t)
 
 
 def _volume_of(job: dict[str, Any]) -> Any:
