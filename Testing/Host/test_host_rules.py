@@ -536,10 +536,24 @@ def run(code, space):
     exec(compile(textwrap.dedent(code), "snippet", "exec", dont_inherit=True), space)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quiet_views(slicer_app):
-    """Nothing here looks at a picture."""
+@pytest.fixture(scope="module")
+def still(slicer_app):
+    """The host with an empty scene, how many nodes that has, and views that do not draw: nothing here looks at a picture."""
     slicer_app.window.layout_manager.pauseRender()
+    slicer_app.scene.Clear(0)
+    return slicer_app, slicer_app.scene.GetNumberOfNodes()
+
+
+@pytest.fixture
+def app(still):
+    """As the common one, but the scene is only cleared after a snippet that added nodes."""
+    application, count = still
+    host.take_failures()
+    if application.scene.GetNumberOfNodes() != count:
+        application.scene.Clear(0)
+    yield application
+    application.process()
+    host.check_handlers()
 
 
 @pytest.mark.parametrize(("code", "error"), [pytest.param(code, error, id=name) for name, code, error in WRONG])
