@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import host
+import list_files
 import pytest
 import slicer
 from host import cmake
@@ -131,14 +132,12 @@ def test_the_tests_for_a_real_slicer_pass_here(app, module_widget) -> None:
 
 
 def test_cmake_lists_every_file_of_the_module() -> None:
-    listed = cmake.scripted_module(FOLDER)
-    files = {p.relative_to(FOLDER).as_posix() for p in FOLDER.rglob("*") if p.is_file() and "__pycache__" not in p.parts}
-    scripts = {f for f in files if f.endswith(".py") and not f.startswith("Testing/")}
-    assert set(listed["SCRIPTS"]) == scripts
-    assert len(listed["SCRIPTS"]) == len(scripts)
-    data = (".json", ".html", ".css", ".yaml")
-    needed = {f for f in files if f.startswith("Resources/") or (f.startswith("Logic/") and f.endswith(data))}
-    assert needed <= set(listed["RESOURCES"])
+    text = (FOLDER / "CMakeLists.txt").read_text(encoding="utf-8")
+    assert text == list_files.written(text), "run: python Testing/Host/list_files.py"
+    listed, (scripts, resources) = cmake.scripted_module(FOLDER), list_files.lists()
+    assert listed["SCRIPTS"] == scripts and set(resources) <= set(listed["RESOURCES"])
+    weights = {p.relative_to(FOLDER).as_posix() for p in (FOLDER / "Resources" / "Models").rglob("*") if p.is_file()}
+    assert weights <= set(listed["RESOURCES"])
 
 
 def test_the_package_that_cmake_lists_runs_alone(app, tmp_path, monkeypatch, package_kept) -> None:
