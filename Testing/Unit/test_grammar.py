@@ -47,6 +47,8 @@ def test_any_sequence_of_allowed_tokens_ends_in_a_legal_plan(choices, known, poi
     assert len(plan.objects) >= 1
     numbers = [o.number for o in plan.objects]
     assert len(set(numbers)) == len(numbers) and max(numbers) <= grammar.MOST_OBJECTS
+    new = [o.key for o in plan.objects if o.key in processor.name_ids and not o.reference]
+    assert len(set(new)) == len(new) and not set(new) & {o.key for o in plan.objects if o.reference}
     for o in plan.objects:
         if o.reference:
             assert known[o.number] == o.key

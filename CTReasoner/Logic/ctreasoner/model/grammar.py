@@ -84,16 +84,21 @@ class PlanGrammar:
         return [ids["<GO>"]] if self.state == "go" else [ids["<DET>"]]
 
     def _objects(self) -> list[int]:
-        used = {o.number for o in self.plan.objects}
-        free = [self.ids[REFERENCE_TOKENS[n - 1]] for n in self.known if n not in used]
+        used, named = {o.number for o in self.plan.objects}, self._named()
+        free = [self.ids[REFERENCE_TOKENS[n - 1]] for n, key in self.known.items() if n not in used and key not in named]
         return [*free, *([self.ids[OBJECT_TOKENS[self._next() - 1]]] if self._next() <= MOST_OBJECTS else [])]
+
+    def _named(self) -> set[str]:
+        """Keys that the plan names already: nothing is planned twice."""
+        return {o.key for o in self.plan.objects if o.key in self.names}
 
     def _next(self) -> int:
         return max([0, *self.known, *(o.number for o in self.plan.objects)]) + 1
 
     def _pieces(self) -> list[int]:
-        n = len(self.spelled)
-        found = {name[n] if len(name) > n else self.ids["<DET>"] for name in self.names.values() if name[:n] == self.spelled}
+        n, named = len(self.spelled), self._named()
+        found = {name[n] if len(name) > n else self.ids["<DET>"] for key, name in self.names.items()
+                 if name[:n] == self.spelled and key not in named}
         if n == 0:
             found.add(self.ids["<ASKED>"])
             if self.pointer:
