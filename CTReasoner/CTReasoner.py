@@ -1,9 +1,9 @@
-"""CTReasoner in 3D Slicer: ask a CT in words, with a click or a box. Thin: what behaves lies in Logic/ctreasoner."""
+"""CTReasoner in 3D Slicer: ask a CT in words, with a click or a box. Thin: what behaves lies in Logic/ctreasoner.
 
-from __future__ import annotations
+Annotations are evaluated here (no `from __future__`): parameterNodeWrapper reads those of the parameter node at once.
+"""
 
 import sys
-import unittest  # noqa: F401  (Slicer's test runner looks for it)
 from pathlib import Path
 
 import slicer
@@ -64,9 +64,10 @@ def register_sample_data() -> None:
     if hasattr(logic, "registerCustomSampleDataCategory"):       # newer than 5.10
         logic.registerCustomSampleDataCategory(category, title=_("CTReasoner"))
     thumbnail = HERE / "Resources" / "Icons" / "CTReasoner.png"
+    file = HERE / "Resources" / "Recordings" / "chest" / "ct.npz"
     logic.registerCustomSampleDataSource(
-        category=category, sampleName="CTReasonerPhantom", thumbnailFileName=str(thumbnail),
-        customDownloader=load_recorded_ct)
+        category=category, sampleName="CTReasonerPhantom", thumbnailFileName=str(thumbnail), uris=file.as_uri(),
+        fileNames=file.name, nodeNames="Phantom chest", customDownloader=load_recorded_ct)
 
 
 def load_recorded_ct(_source=None):
