@@ -46,6 +46,22 @@ def test_a_saved_conversation_comes_back(panel: Panel) -> None:
     assert "Looked at" in after
 
 
+def test_a_scene_that_is_saved_closed_and_loaded_shows_words_and_findings(panel: Panel, tmp_path) -> None:
+    panel.answered("Segment the heart")
+    slicer.util.saveNode(panel.ct, str(tmp_path / "ct.nrrd"))
+    slicer.util.saveNode(panel.controller.case.writer.segmentation, str(tmp_path / "findings.seg.nrrd"))
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrml"))
+    slicer.mrmlScene.Clear(0)
+    panel.app.process(60)
+    assert panel.ui.findingsTable.rowCount == 0
+    slicer.util.loadScene(str(tmp_path / "scene.mrml"))
+    panel.app.process(100)
+    panel.ui.ctSelector.setCurrentNode(slicer.util.getNode("CT"))
+    panel.app.process(100)
+    assert "The heart has a volume of" in panel.words
+    assert panel.ui.findingsTable.rowCount == 1 and panel.ui.findingsTable.item(0, 0).text() == "Heart"
+
+
 def test_the_next_answer_counts_on_after_a_restore(panel: Panel) -> None:
     panel.answered()
     panel.controller.cases.pop(panel.ct.GetID()).close()
