@@ -103,7 +103,10 @@ class Layers:
         masks = {i: found for i in segment_ids if (found := self.read(i)) is not None}
         groups = _groups(masks)
         with self:
-            for first, labels, members in groups:
+            for members in groups:
+                if len(members) == 1 and self._is_alone(members[0]):
+                    continue  # it has a cropped image of its own already
+                labels, first = _labels(masks, members)
                 image = self._image(labels, first, labels_as_they_are=True)
                 for label, segment_id in enumerate(members, start=1):
                     segment = self.segmentation.GetSegment(segment_id)
@@ -113,6 +116,10 @@ class Layers:
                 for segment_id in members:
                     self._remember(segment_id, masks[segment_id], image)
         return len(groups)
+
+    def _is_alone(self, segment_id: str) -> bool:
+        image = self.segmentation.GetSegment(segment_id).GetRepresentation(LABELMAP)
+        return sum(self.segmentation.GetSegment(i).GetRepresentation(LABELMAP) is image for i in self._ids()) == 1
 
     def _merge(self, segment_id: str, crop: np.ndarray, first: Sequence[int], mode: int) -> None:
         image = self._image(crop, first)
@@ -125,9 +132,9 @@ class Layers:
     def _leave(self, segment_id: str, segment: Any) -> None:
         """Clear the label of a segment in the image that it shares, so that the label does not stay behind."""
         image = segment.GetRepresentation(LABELMAP)
-        sharing = [i for i in self._ids() if self.segmentation.GetSegment(i).GetRepresentation(LABELMAP) is image]
-        if image is None or len(sharing) < 2:
+        if image is None or self._is_alone(segment_id):
             return
+        sharing = [i for i in self._ids() if self.segmentation.GetSegment(i).GetRepresentation(LABELMAP) is image]
         array, _ = self._array(image)
         known = self._known.get(segment_id)
         box = array if known is None else _within(array, self._lower(image), known)
@@ -356,21 +363,34 @@ def _bounds(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     return lo, hi
 
 
-def _groups(masks: dict[str, Crop]) -> list[tuple[np.ndarray, np.ndarray, list[str]]]:
-    """(first voxel, labels uint8 [i, j, k], ids by label) of each shared image; segments that overlap are parted."""
-    if not masks:
-        return []
-    lo = np.min([first for _, first in masks.values()], axis=0)
-    hi = np.max([np.add(first, crop.shape) for crop, first in masks.values()], axis=0)
-    groups: list[tuple[np.ndarray, np.ndarray, list[str]]] = []
-    for segment_id, (crop, first) in masks.items():
-        box = tuple(map(slice, first - lo, first - lo + crop.shape))
-        for _, labels, members in groups:
-            if len(members) < MAX_LABEL and not np.any(np.not_equal(labels[box], 0) & crop.view(bool)):
+def _groups(masks: dict[str, Crop]) -> list[list[str]]:
+    """Segments that may share an image: none of a group overlaps another of it. The largest come first."""
+    groups: list[list[str]] = []
+    for segment_id in sorted(masks, key=lambda i: -masks[i][0].size):
+        for members in groups:
+            if len(members) < MAX_LABEL and not any(_overlap(masks[segment_id], masks[other]) for other in members):
+                members.append(segment_id)
                 break
         else:
-            labels, members = np.zeros(tuple(hi - lo), np.uint8, order="F"), []
-            groups.append((lo, labels, members))
-        members.append(segment_id)
-        np.copyto(labels[box], len(members), where=crop.view(bool))
+            groups.append([segment_id])
     return groups
+
+
+def _overlap(one: Crop, other: Crop) -> bool:
+    lo = np.maximum(one[1], other[1])
+    hi = np.minimum(np.add(one[1], one[0].shape), np.add(other[1], other[0].shape))
+    if np.any(hi <= lo):
+        return False
+    windows = [crop[tuple(map(slice, lo - first, hi - first))] for crop, first in (one, other)]
+    return bool(np.any(windows[0] & windows[1]))
+
+
+def _labels(masks: dict[str, Crop], members: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(labels 1, 2, ... of the members, uint8 [i, j, k]; first voxel) in the box round all of them."""
+    lo = np.min([masks[i][1] for i in members], axis=0)
+    hi = np.max([np.add(masks[i][1], masks[i][0].shape) for i in members], axis=0)
+    labels = np.zeros(tuple(hi - lo), np.uint8, order="F")
+    for label, segment_id in enumerate(members, start=1):
+        crop, first = masks[segment_id]
+        np.copyto(labels[tuple(map(slice, first - lo, first - lo + crop.shape))], label, where=crop.view(bool))
+    return labels, lo

@@ -27,6 +27,7 @@ class Store:
         self.entries, self.journal = Entries(), journal.Journal()
         self.layers: Layers | None = None
         self.step: journal.Step | None = None
+        self._enough = MANY_LAYERS
         self._touched = False  # a mask may have been changed by somebody else
         self._observers = Observers()
         for node in nodes_of(mrml_scene, ct_node, "vtkMRMLSegmentationNode"):
@@ -192,10 +193,10 @@ class Store:
             self.entries.put(entry)
 
     def tidy(self) -> None:
-        """Join our segments when too many have an image of their own."""
+        """Join our segments when too many have an image of their own; those that overlap need several in any case."""
         ours = [e.segment_id for e in self.entries if e.segment_id]
-        if self.layers is not None and len(ours) > 1 and self.layers.segmentation.GetNumberOfLayers() > MANY_LAYERS:
-            self.layers.join(ours)
+        if self.layers is not None and len(ours) > 1 and self.layers.segmentation.GetNumberOfLayers() > self._enough:
+            self._enough = self.layers.join(ours) + len(self.foreign()) + MANY_LAYERS - 1
 
     # ---------------------------------------------------------------- undo
 
