@@ -121,6 +121,8 @@ WRONG = [
         """, RuntimeError),
     ("connectGui wants bounds for a slider", "connect_gui(float, ctk.ctkSliderWidget())", RuntimeError),
     ("connectGui wants choices for a combo box", "connect_gui(str, qt.QComboBox())", RuntimeError),
+    ("a part of the parameter node wrapper that the host lacks", "from slicer.parameterNodeWrapper import FloatRange", Missing),
+    ("a list of C++ is a tuple", "slicer.app.layoutManager().sliceViewNames().append('Blue')", AttributeError),
     ("a value outside its range", """
         @parameterNodeWrapper
         class Parameters:
@@ -352,10 +354,10 @@ RIGHT = [
         """),
     ("a parent is set to None", "w = qt.QWidget(); l = qt.QLabel('x', w); l.setParent(None); assert l.parent() is None"),
     ("the clipboard", "qt.QApplication.clipboard().setText('copied'); assert slicer.app.clipboard().text() == 'copied'"),
-    ("node selector: the first node is chosen", """
-        n = add('vtkMRMLTextNode')
-        s = selector(['vtkMRMLTextNode'])
-        assert s.currentNode() is n and s.currentNodeID == n.GetID()
+    ("node selector: nothing is chosen by itself", """
+        n = add('vtkMRMLTextNode'); s = selector(['vtkMRMLTextNode']); add('vtkMRMLTextNode')
+        assert s.currentNode() is None and s.currentNodeID == '' and s.nodeCount() == 2
+        s.setCurrentNode(n); assert s.currentNodeID == n.GetID()
         """),
     ("node selector: None is a choice", """
         add('vtkMRMLTextNode')
@@ -367,10 +369,8 @@ RIGHT = [
         s.connect('currentNodeChanged(vtkMRMLNode*)', h.append); n = add('vtkMRMLTextNode'); s.setCurrentNode(n); assert h == [n]
         """),
     ("node selector: a removed node goes", """
-        n = add('vtkMRMLTextNode')
-        s = selector(['vtkMRMLTextNode'])
-        slicer.mrmlScene.RemoveNode(n)
-        assert s.currentNode() is None
+        n = add('vtkMRMLTextNode'); s = selector(['vtkMRMLTextNode']); s.setCurrentNode(n)
+        slicer.mrmlScene.RemoveNode(n); assert s.currentNode() is None
         """),
     ("node selector: hidden nodes are not offered", """
         n = slicer.vtkMRMLTextNode(); n.SetHideFromEditors(1); slicer.mrmlScene.AddNode(n)
@@ -456,7 +456,7 @@ RIGHT = [
         path = os.path.join(tempfile.mkdtemp(), 'x.ui')
         pathlib.Path(path).write_text(UI)
         w = slicer.util.loadUI(path); ui = slicer.util.childWidgetVariables(w); w.setMRMLScene(slicer.mrmlScene)
-        assert ui.ctSelector.mrmlScene() is slicer.mrmlScene and ui.ctSelector.nodeTypes == ['vtkMRMLScalarVolumeNode']
+        assert ui.ctSelector.mrmlScene() is slicer.mrmlScene and ui.ctSelector.nodeTypes == ('vtkMRMLScalarVolumeNode',)
         assert type(ui.ctSelector) == slicer.qMRMLNodeComboBox and ui.ctSelector.property('SlicerParameterName') == 'ct'
         """),
     ("subject hierarchy items", """

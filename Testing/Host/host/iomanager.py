@@ -106,6 +106,7 @@ class CoreIOManager(QtCore.QObject):
             if path.endswith(".mrml"):
                 scene.SetURL(path)
                 return bool(scene.Commit(path))
+            os.makedirs(path, exist_ok=True)
             return bool(self._core.logic.SaveSceneToSlicerDataBundleDirectory(path, None))
         node = scene.GetNodeByID(properties["nodeID"])
         node.AddDefaultStorageNode()

@@ -14,6 +14,8 @@ import typing
 import slicer
 import vtk
 
+from . import errors, names
+
 PATHS = (pathlib.Path, pathlib.PosixPath, pathlib.WindowsPath, pathlib.PurePath, pathlib.PurePosixPath, pathlib.PureWindowsPath)
 
 
@@ -328,6 +330,14 @@ def isParameterNodeWrapper(thing):
 
 def parameterPack(classtype=None):
     raise NotImplementedError("parameterPack exists in Slicer; the host does not implement it")
+
+
+def __getattr__(name):
+    """Names of Slicer's own wrapper that are not here say so."""
+    listed = names.index()["parameterNodeWrapper"]
+    if any(name in section.get(part, ()) for section in listed.values() for part in ("functions", "classes")):
+        raise errors.missing("slicer.parameterNodeWrapper", name)
+    raise AttributeError(f"module 'slicer.parameterNodeWrapper' has no attribute {name!r}")
 
 
 SlicerParameterNamePropertyName = "SlicerParameterName"

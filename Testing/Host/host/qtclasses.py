@@ -184,7 +184,7 @@ def _object_method(name):
         root = self._host_object
         pattern = unwrap(name)
         things = root.findChildren(QtCore.QObject, pattern) if pattern else root.findChildren(QtCore.QObject)
-        return [w for w in map(wrap, things) if wrapper_is(w, kind)]
+        return tuple(w for w in map(wrap, things) if wrapper_is(w, kind))
 
     def findChild(self, kind, name=""):
         found = findChildren(self, kind, name)

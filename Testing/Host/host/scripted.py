@@ -157,6 +157,7 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
     def __init__(self, *args, **kwargs):
         self.moduleTestNames = []
         super().__init__(*args, **kwargs)
+        super(unittest.TestCase, self).__init__()  # mixins of derived classes
         self.enableScreenshots = False
         self.screenshotScaleFactor = 1.0
         if not self.moduleTestNames:

@@ -32,6 +32,7 @@ SECTIONS = (
     "slicer_packaging",
     "slicer_i18n",
     "ScriptedLoadableModule",
+    "parameterNodeWrapper",
     "modules_python",
     "module_names",
     "shortcuts",

@@ -24,7 +24,7 @@ class SlicerWidget(QtWidgets.QWidget):
 
 @implements("qMRMLNodeComboBox")
 class NodeComboBox(QtWidgets.QWidget):
-    """Chooses a node of the scene; without a "None" row the first node is chosen by itself, as in Slicer."""
+    """Chooses a node of the scene; nothing is chosen by itself, except a neighbour of a node that is removed."""
 
     def __init__(self, parent=None):
         super().__init__(parent)
@@ -93,8 +93,6 @@ class NodeComboBox(QtWidgets.QWidget):
         if current not in self._nodes:
             remaining = min(place, len(self._nodes) - 1)
             current = self._nodes[remaining] if place >= 0 and self._nodes else None
-        if current is None and not self._none and self._nodes:
-            current = self._nodes[0]
         if self._select_new and new and before:
             current = new[-1]
         self._fill(current)

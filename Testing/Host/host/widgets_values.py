@@ -112,12 +112,12 @@ class DirectoryButton(QtWidgets.QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         self._button = QtWidgets.QPushButton(self)
         row.addWidget(self._button)
-        self._directory, self._caption = QtCore.QDir.currentPath(), ""
+        self._directory, self._caption = ".", ""
         self._button.clicked.connect(self.browse)
         self._show()
 
     def _show(self):
-        self._button.setText(self._directory)
+        self._button.setText(QtCore.QDir(self._directory).absolutePath())
 
     @property
     def directory(self):
@@ -125,8 +125,8 @@ class DirectoryButton(QtWidgets.QWidget):
 
     @directory.setter
     def directory(self, path):
-        if path != self._directory:
-            self._directory = path
+        if QtCore.QDir(path) != QtCore.QDir(self._directory):
+            path = self._directory = QtCore.QDir(path).absolutePath()
             self._show()
             receivers.emit(self, "directoryChanged(QString)", path)
 

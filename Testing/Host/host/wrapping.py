@@ -224,11 +224,11 @@ def unwrap(value):
 
 
 def wrap(value):
-    """What Slicer's Python sees in place of a PyQt5 value."""
+    """What Slicer's Python sees in place of a PyQt5 value; lists of C++ arrive as tuples."""
     if isinstance(value, _PLAIN):
         return value
     if type(value) in (list, tuple):
-        return type(value)(wrap(v) for v in value)
+        return tuple(wrap(v) for v in value)
     if type(value) is dict:
         return {k: wrap(v) for k, v in value.items()}
     if isinstance(value, sip.simplewrapper):
