@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -15,6 +16,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "CTReasoner" / "Logic")]
 
 import host  # noqa: E402
 import slicer  # noqa: E402
+from ctreasoner.events import Look  # noqa: E402
 from PyQt5 import QtGui, QtWidgets  # noqa: E402
 
 MODULE = HERE.parents[1] / "CTReasoner" / "CTReasoner.py"
@@ -34,6 +36,20 @@ def dark() -> QtGui.QPalette:
     return palette
 
 
+def play_until(app, controller, t: float) -> None:
+    """Let the recording run to a time and stand there until the views have come to rest."""
+    engine, case = controller.engine_box.engine, controller.case
+    end = time.monotonic() + 20
+
+    def rests() -> bool:
+        began, waiting = next(iter(engine._playing.values()))
+        engine.speed = t / (time.monotonic() - began)
+        return time.monotonic() > end or (waiting[0].t > t and not case.follower.moving and not controller._is_stale)
+
+    app.wait_for(rests, 30)
+    app.process(100)
+
+
 def main(out: Path) -> None:
     """Write the pictures into a folder."""
     app = host.Application(size=SIZE).show()
@@ -47,16 +63,13 @@ def main(out: Path) -> None:
     app.process(200)
     host.grab(out / "module-start.png")
     engine = controller.engine_box.engine
-    engine.speed = 0.25
     ui.promptLineEdit.text = engine.recording.question
     ui.askButton.click()
-    app.wait_for(lambda: controller.case.conversation.turns and controller.case.conversation.turns[0].looks, 20)
-    app.wait_for(lambda: not controller.case.follower.moving, 20)
-    host.grab(out / "module-first-look.png")
-    turn = controller.case.conversation.turns[0]
-    app.wait_for(lambda: len(turn.looks) >= 3, 30)
-    app.wait_for(lambda: not controller.case.follower.moving, 20)
-    host.grab(out / "module-closer-look.png")
+    app.wait_for(lambda: engine._playing, 20)
+    looks = [e.t for e in engine.recording.events if isinstance(e, Look)]
+    for number, name in ((0, "module-first-look.png"), (2, "module-closer-look.png")):
+        play_until(app, controller, looks[number] + 0.01)
+        host.grab(out / name)
     engine.speed = 1e3
     app.wait_for(lambda: not controller.asking.is_busy, 60)
     app.process(3000)

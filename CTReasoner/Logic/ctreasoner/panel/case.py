@@ -52,7 +52,8 @@ class Case:
         image = self.node.GetImageData()
         if image is None:
             return ()
-        return (id(image), image.GetPointData().GetMTime(), image.GetMTime(), world_matrix(self.node).tobytes())
+        times = image.GetPointData().GetMTime(), image.GetMTime()
+        return (image.GetAddressAsString("vtkImageData"), *times, world_matrix(self.node).tobytes())
 
     def file(self, store: Any) -> Future:
         """Return the future of the CT's file for the engine; written again only where the CT changed. InputError as `voxels_of`."""

@@ -24,6 +24,7 @@ class ChatView:
         self._is_stale, self._chips = True, ""
         self._notice: tuple[str, str] = ("", "")
         self._greeting = ""
+        self._ticks_to_end = 0
 
     @property
     def greeting(self) -> str:
@@ -51,16 +52,20 @@ class ChatView:
         self._is_stale = True
 
     def step(self) -> None:
-        """Draw what changed."""
+        """Draw what changed; a long document is laid out after it was set, so the end is gone to twice."""
+        if self._ticks_to_end:
+            self._ticks_to_end -= 1
+            self._ui.chatBrowser.verticalScrollBar().value = self._ui.chatBrowser.verticalScrollBar().maximum
         if not self._is_stale:
             return
         self._is_stale = False
         browser, colours = self._ui.chatBrowser, self.colours()
         conversation = self._case.conversation if self._case is not None else Conversation()
         bar = browser.verticalScrollBar()
-        at, is_at_end = bar.value, bar.value >= bar.maximum - 4
+        at, is_at_end = bar.value, bar.value >= bar.maximum - 4 or self._ticks_to_end > 0
         browser.setHtml(pages.transcript(conversation, colours, welcome=self._greeting or pages.WELCOME, notice=self._notice))
         bar.value = bar.maximum if is_at_end else min(at, bar.maximum)
+        self._ticks_to_end = 2 if is_at_end else 0
         self._show_suggestions(conversation, colours)
 
     def colours(self) -> pages.Colours:
