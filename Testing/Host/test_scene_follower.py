@@ -262,3 +262,51 @@ def test_a_scene_a_ct_or_a_view_that_goes_in_the_middle_is_no_error(scene: Scene
     run(follower)
     follower.jump((0, 0, 0))
     follower.restore_view()
+
+
+def test_the_box_of_a_finding_is_gone_to_with_the_window_as_it_is(scene: Scene) -> None:
+    ct = scene.add_ct()
+    slices, _ = scene.add_views()
+    display = ct.GetDisplayNode()
+    display.SetAutoWindowLevel(0)
+    display.SetWindowLevel(350, 40)
+    follower = Follower(scene.mrml, ct)
+    follower.focus_box(((1.0, 2.0, 3.0), (30.0, 20.0, 10.0), ev.IDENTITY))
+    run(follower)
+    for node in slices:
+        check_end(node, (1, 2, 3), (30, 20, 10))
+    assert (display.GetWindow(), display.GetLevel()) == (350, 40)
+    follower.forget_view()
+    assert not follower.restore_view()
+
+
+def test_thresholds_come_back_too(scene: Scene) -> None:
+    ct = scene.add_ct()
+    scene.add_views()
+    display = ct.GetDisplayNode()
+    display.SetAutoThreshold(0)
+    display.SetApplyThreshold(1)
+    display.SetThreshold(-100, 60)
+    follower = Follower(scene.mrml, ct)
+    follower.save_view()
+    display.SetThreshold(0, 1)
+    display.SetApplyThreshold(0)
+    follower.restore_view()
+    assert (display.GetApplyThreshold(), display.GetLowerThreshold(), display.GetUpperThreshold()) == (1, -100, 60)
+    display.SetAutoThreshold(1)
+    follower.save_view()
+    display.SetAutoThreshold(0)
+    follower.restore_view()
+    assert display.GetAutoThreshold() == 1
+
+
+def test_a_plane_across_the_right_of_a_view_is_shown_too_and_no_view_is_no_error(scene: Scene) -> None:
+    ct = scene.add_ct()
+    follower = Follower(scene.mrml, ct)
+    assert follower.show_plane((0, 0, 0), (0, 0, 1)) == ""
+    (red, yellow, green), _ = scene.add_views()
+    yellow.SetMappedInLayout(0)
+    green.SetMappedInLayout(0)
+    assert follower.show_plane((1, 2, 3), (1, 0, 0)) == "Red"
+    matrix = vw.to_numpy(red.GetSliceToRAS())
+    assert np.allclose(np.abs(matrix[:3, 2]), (1, 0, 0)) and np.allclose(matrix[:3, :3].T @ matrix[:3, :3], np.eye(3))

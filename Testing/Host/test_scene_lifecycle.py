@@ -190,6 +190,20 @@ def test_a_renamed_and_recoloured_segment_keeps_its_finding(scene: Scene, tmp_pa
     assert found.display == "Herz" and np.allclose(found.colour, (0.1, 0.2, 0.3)) and not found.outdated
 
 
+def test_a_copy_that_a_person_makes_of_a_segment_is_theirs(scene: Scene, tmp_path: Path) -> None:
+    ct = scene.add_ct()
+    writer = writer_of(scene, ct)
+    tell(writer, heart(tmp_path, ct))
+    segmentation = writer.segmentation.GetSegmentation()
+    copy = slicer.vtkSegment()
+    copy.DeepCopy(segmentation.GetSegment("heart"))
+    assert segmentation.AddSegment(copy, "mine")
+    writer = writer_of(scene, ct)
+    assert [f.segment_id for f in writer.findings()] == ["heart"]
+    tell(writer, heart(tmp_path, ct, "a2", (20, 10, 20)))
+    assert np.array_equal(whole(writer.segmentation, "mine", ct), HEART)
+
+
 def test_a_segment_that_a_person_removes_takes_its_finding_along(scene: Scene, tmp_path: Path) -> None:
     ct = scene.add_ct()
     writer, told = writer_of(scene, ct), []
@@ -282,6 +296,40 @@ def test_an_open_answer_is_undone_as_far_as_it_came(scene: Scene, tmp_path: Path
     for event in story.events[-3:]:
         writer.apply(event, tmp_path)  # what still comes of it is left out
     assert writer.findings() == []
+
+
+def test_a_stroke_in_the_middle_of_an_answer_is_asked_for_and_kept_until_then(scene: Scene, tmp_path: Path) -> None:
+    ct = scene.add_ct()
+    writer, story = writer_of(scene, ct), heart(tmp_path, ct)
+    writer.begin("a1", "q")
+    for event in story.events:
+        if isinstance(event, ev.Measurement) and event.name == "volume":
+            paint(writer.segmentation, "heart", (40, 40, 30))
+            assert writer.check_edits() == ["a1.o1"]
+        writer.apply(event, tmp_path)
+    assert writer.finding("a1.o1").outdated and writer.needs_asking_before_undo()
+    assert whole(writer.segmentation, "heart", ct).sum() == HEART.sum() + 27
+
+
+def test_more_than_twenty_answers_are_not_kept_for_undo(scene: Scene, tmp_path: Path) -> None:
+    ct = scene.add_ct()
+    writer = writer_of(scene, ct)
+    for n in range(1, 24):
+        tell(writer, heart(tmp_path, ct, f"a{n}", (n, 20, 3)))
+    count = 0
+    while writer.undo():
+        count += 1
+    assert count == 20
+    assert np.array_equal(whole(writer.segmentation, "heart", ct), placed(SHAPE, ball((21, 15, 11)), (3, 20, 3)))
+
+
+def test_a_failed_answer_that_changed_nothing_is_no_step(scene: Scene, tmp_path: Path) -> None:
+    ct = scene.add_ct()
+    writer, story = writer_of(scene, ct), Story(tmp_path)
+    story.start(("heart",))
+    story.emit(ev.Failed, code="X", sentence="It broke.")
+    tell(writer, story)
+    assert not writer.can_undo()
 
 
 def test_a_rejected_finding_goes_and_comes_back(scene: Scene, tmp_path: Path) -> None:

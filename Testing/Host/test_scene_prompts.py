@@ -189,3 +189,39 @@ def test_a_person_who_deletes_the_prompt_node_can_click_again(scene: Scene) -> N
     prompts.place("point")
     click(scene, prompts, inside(ct))
     assert len(prompts.clicks()) == 1
+
+
+def test_a_scribble_of_one_point_is_one_point(scene: Scene) -> None:
+    ct = scene.add_ct()
+    prompts = prompts_of(scene, ct)
+    prompts.place("scribble")
+    click(scene, prompts, inside(ct))
+    interaction(scene).SwitchToViewTransformMode()
+    (line,) = prompts.scribbles()
+    assert np.allclose(line.points_ras, [inside(ct)]) and line.positive
+
+
+def test_a_preview_point_is_no_prompt_and_goes_with_escape(scene: Scene) -> None:
+    ct = scene.add_ct()
+    prompts = prompts_of(scene, ct)
+    prompts.place("point")
+    node = scene.mrml.GetNodeByID(scene.logics["markups"].GetActiveListID())
+    node.AddControlPointWorld(list(inside(ct)))
+    prompts.place("point")
+    prompts.placing = None  # what a view adds while the mouse moves is no click
+    node.AddControlPointWorld(list(inside(ct, (5, 5, 5))))
+    node.SetNthControlPointPosition(1, *inside(ct, (5, 5, 5)), node.PositionPreview)
+    prompts.placing = "point"
+    assert len(prompts.clicks()) == 1
+    prompts.cancel()
+    assert node.GetNumberOfControlPoints() == 1
+
+
+def test_a_ct_that_goes_while_placing_is_no_error(scene: Scene) -> None:
+    ct = scene.add_ct()
+    prompts = prompts_of(scene, ct)
+    prompts.place("box")
+    scene.mrml.RemoveNode(ct)
+    assert prompts.placing is None
+    prompts.place("point")
+    assert prompts.placing is None and prompts.clicks() == ()

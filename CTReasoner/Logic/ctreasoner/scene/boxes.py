@@ -76,6 +76,7 @@ class BoxPool:
         display.SetHandlesInteractive(False)
         display.SetPropertiesLabelVisibility(True)  # the name of the node beside the box
         display.SetPointLabelsVisibility(False)
+        display.SetGlyphScale(0.05)  # no dot in the middle of what is to be seen
         display.SetFillOpacity(0.06)
         display.SetTextScale(2.5)
         hierarchy.place(self.scene, node, self.ct, FOLDER)

@@ -178,14 +178,14 @@ class Store:
 
     def reload(self, loose: list[Entry]) -> None:
         """Read the entries from the tags of the segments; `loose` are those without a segment."""
-        kept = {e.id for e in loose}
         for entry in self.entries:
-            if entry.id not in kept:
-                self.entries.drop(entry)
+            self.entries.drop(entry)
+        seen = set()
         for segment_id in self.layers.segmentation.GetSegmentIDs() if self.layers is not None else ():
             segment = self.layers.segmentation.GetSegment(segment_id)
             finding_id = identity.tag(segment, identity.FINDING_ID)
-            if finding_id:
+            if finding_id and finding_id not in seen:  # a copy that a person made of our segment is theirs
+                seen.add(finding_id)
                 self.entries.put(Entry.from_tag(identity.tag(segment, identity.FINDING), segment_id, finding_id))
                 if self.layers.known(segment_id) is None:
                     self.layers.note(segment_id)

@@ -12,6 +12,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from ..errors import InputError
 from ..geometry import check_affine
+from . import hierarchy
 
 TRANSFORM_HINT = "Work on a straightened copy, or harden the transform (Data module, right click, Harden transform)."
 
@@ -94,6 +95,7 @@ def hardened_copy(mrml_scene: Any, ct_node: Any) -> Any:
     if parent is not None:
         copy.SetAndObserveTransformNodeID(parent.GetID())
         copy.HardenTransform()
+    hierarchy.place(mrml_scene, copy, ct_node)
     return copy
 
 
