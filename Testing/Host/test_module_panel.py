@@ -213,6 +213,36 @@ def test_undo_takes_an_answer_back_and_redo_brings_it(panel: Panel) -> None:
     assert rows(panel)[0][0] == "Heart" and "undone" not in panel.words
 
 
+def test_undo_asks_before_it_takes_manual_strokes(panel: Panel, monkeypatch) -> None:
+    panel.answered()
+    monkeypatch.setattr(panel.controller.case.writer, "needs_asking_before_undo", lambda: True)
+    asked = []
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text, **_options: asked.append(text) or len(asked) > 1)
+    panel.ui.undoButton.click()
+    panel.settle()
+    assert "by hand" in asked[0] and len(rows(panel)) == 1
+    panel.ui.undoButton.click()
+    panel.settle()
+    assert rows(panel) == []
+
+
+def test_a_full_disk_is_said_before_anything_is_asked(panel: Panel, monkeypatch) -> None:
+    def full(*_arguments, **_options):
+        from concurrent.futures import Future
+
+        made: Future = Future()
+        made.set_exception(OSError(28, "No space left on device"))
+        return made
+
+    monkeypatch.setattr(panel.engine.volumes, "put", full)
+    host.text(panel.ui.promptLineEdit, "Segment the heart")
+    host.key(panel.ui.promptLineEdit, RETURN)
+    panel.settle()
+    assert "No space left on device" in panel.words and not panel.controller.asking.is_busy
+    monkeypatch.undo()
+    assert panel.ask("Once more")
+
+
 def test_an_edit_by_hand_outdates_the_words_and_is_measured_again(panel: Panel, monkeypatch) -> None:
     monkeypatch.setattr("ctreasoner.panel.controller.EDIT_QUIET_S", 0.1)
     monkeypatch.setattr("ctreasoner.panel.controller.EDIT_CHECK_S", 0.1)

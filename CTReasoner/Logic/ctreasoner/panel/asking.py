@@ -115,7 +115,7 @@ class Asking:
             request = Request(volume=file.identity, options=Options(), **job.fields)
             job.folder = self.engine.workspace(request)
             job.ask = self.engine.ask(request, file, answered=job.case.answered)
-        except (CTReasonerError, CancelledError) as error:
+        except (CTReasonerError, CancelledError, OSError, ValueError, MemoryError) as error:
             self._refuse(job, error)
 
     def event(self, ask: int | None, event: Event) -> None:
@@ -151,7 +151,11 @@ class Asking:
         job.case.transcript.apply(event)
 
     def _refuse(self, job: Job, error: BaseException) -> None:
-        job.turn.note("error", str(error) or _("The CT could not be handed to the engine."), getattr(error, "hint", ""))
+        if isinstance(error, CTReasonerError):
+            job.turn.note("error", str(error), error.hint)
+        else:
+            why = str(error) or type(error).__name__
+            job.turn.note("error", _("The CT could not be handed to the engine: {why}").format(why=why))
         job.turn.end(FAILED)
         self._finish(job)
 

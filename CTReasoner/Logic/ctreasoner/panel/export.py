@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,9 @@ class Exporter:
             ask = engine.export(file.result(), folder, conversation=case.id, source=_dicom_files(case.node), edited=edited,
                                 rejected=case.rejected)
             self._asked[ask] = case
-        except CTReasonerError as error:
+        except (CTReasonerError, CancelledError, OSError, ValueError, MemoryError) as error:
             self._pending = None
-            self.tell(str(error), error.hint)
+            self.tell(str(error) or type(error).__name__, getattr(error, "hint", ""))
 
     def done(self, ask: int | None, facts: dict[str, Any]) -> None:
         """Take a message of kind "exported"."""
