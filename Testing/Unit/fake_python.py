@@ -36,7 +36,7 @@ code = 0
 for word, do in todo.items():
     if any(word in w for w in words):
         print("\\n".join(do.get("print", ())), flush=True)
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while do.get("wait") and not os.path.exists(do["wait"]) and time.monotonic() < until:
             time.sleep(0.01)
         code = do.get("code", 0)
