@@ -36,7 +36,7 @@ def wait(engine: LocalEngine, until: Callable[[list[Message]], bool]) -> list[Me
         messages += engine.poll()
         if until(messages):
             return messages
-        time.sleep(0.002)
+        time.sleep(0.01)
     raise AssertionError([m for m in messages if m.kind != "event"] + [engine.log])
 
 

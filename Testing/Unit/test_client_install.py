@@ -58,7 +58,7 @@ def ends(installer: Installer, *states: str) -> dict:
             assert message.kind == "install"
             if message.facts["state"] in states:
                 return message.facts
-        time.sleep(0.002)
+        time.sleep(0.01)
     raise AssertionError((installer.state, installer.log))
 
 
@@ -74,7 +74,7 @@ def begun(installer: Installer, name: str, line: str = "") -> None:
         for message in installer.poll():
             if message.facts.get("name") == name and line in message.facts.get("line", ""):
                 return
-        time.sleep(0.002)
+        time.sleep(0.01)
     raise AssertionError((installer.state, installer.log))
 
 
