@@ -5,7 +5,6 @@
 """
 from __future__ import annotations
 
-import resource
 import sys
 import tempfile
 import threading
@@ -128,7 +127,11 @@ def _timed(events: Iterator[Event], timings: dict[str, float]) -> Iterator[Event
         last = time.perf_counter()
 
 
-def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far."""
+def peak_memory_mb() -> float | None:
+    """Largest resident memory of this process so far; None on Windows, whose Python does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (1024 * 1024 if sys.platform == "darwin" else 1024), 1)
