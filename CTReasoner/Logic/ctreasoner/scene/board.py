@@ -167,6 +167,7 @@ class Board:
             return False
         entry.accepted = True
         self._sign(entry)
+        self._store.flush()
         self._tell("findings")
         return True
 
@@ -256,7 +257,7 @@ class Board:
         segment = self._store.layers.segmentation.GetSegment(entry.segment_id)
         with self._store.layers:
             identity.set_tags(segment, {
-                identity.FINDING_ID: entry.id, identity.FINDING: entry.to_tag(), identity.ALGORITHM_TYPE: kind,
+                identity.FINDING_ID: entry.id, identity.ALGORITHM_TYPE: kind,
                 identity.ALGORITHM_NAME: self._model, identity.TERMINOLOGY: identity.terminology(self.vocabulary, entry.key),
                 identity.STATUS: "inprogress" if not entry.accepted else "completed"})
 
