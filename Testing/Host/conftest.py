@@ -18,14 +18,16 @@ if str(HERE) not in sys.path:
 import host  # noqa: E402
 from host import lines  # noqa: E402
 
-LINES = lines.Lines([MODULE, MODULE.parent / "Logic" / "ctreasoner" / "scene", MODULE.parent / "Logic" / "ctreasoner" / "panel"])
+LINES = None
 if os.environ.get("HOST_LINES"):
+    LOGIC = MODULE.parent / "Logic" / "ctreasoner"
+    LINES = lines.Lines([MODULE, LOGIC / "scene", LOGIC / "panel"])
     LINES.start()
 
 
 def pytest_terminal_summary(terminalreporter):
     """List the lines of the module that no test ran, when asked with HOST_LINES=1."""
-    if os.environ.get("HOST_LINES"):
+    if LINES is not None:
         LINES.stop()
         terminalreporter.section("lines of the module that did not run")
         for file, rest in LINES.missing().items():

@@ -18,6 +18,7 @@ class Lines:
     def __init__(self, paths: list[Path]):
         self.files = {str(f) for p in paths for f in ([p] if p.is_file() else p.rglob("*.py"))}
         self.ran: dict[str, set[int]] = {file: set() for file in self.files}
+        self._expected = {file: _lines_of(compile(Path(file).read_text(encoding="utf-8"), file, "exec")) for file in self.files}
 
     def start(self):
         """Begin to record, in this thread and in new ones."""
@@ -42,13 +43,8 @@ class Lines:
 
     def missing(self) -> dict[str, list[int]]:
         """File -> lines with code that did not run."""
-        found = {}
-        for file in sorted(self.files):
-            code = compile(Path(file).read_text(encoding="utf-8"), file, "exec")
-            rest = sorted(_lines_of(code) - self.ran[file])
-            if rest:
-                found[file] = rest
-        return found
+        rest = {file: sorted(self._expected[file] - self.ran[file]) for file in sorted(self.files)}
+        return {file: numbers for file, numbers in rest.items() if numbers}
 
 
 def _lines_of(code: CodeType) -> set[int]:
