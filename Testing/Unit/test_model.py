@@ -12,7 +12,7 @@ from ctreasoner.engine import Engine
 from ctreasoner.errors import ModelError, UsageError
 from ctreasoner.evaluation import probe, proofs
 from ctreasoner.evaluation.asking import ask
-from ctreasoner.events import Mask, Measurement
+from ctreasoner.events import Click, Failed, Look, Mask, Measurement, PromptBox
 from ctreasoner.model import prompting, weights
 from ctreasoner.model.language import CTReasonerForConditionalGeneration, pooled_tokens, region_features
 from ctreasoner.model.processor import CTReasonerProcessor
@@ -252,3 +252,38 @@ def test_a_large_profile_trains_with_lora() -> None:
     trained = {n for n, p in model.language.model.named_parameters() if p.grad is not None}
     assert trained and all("lora_" in n for n in trained)
     assert model.vision.stem.weight.grad is not None and out["masks"].shape == (1, 1, 32, 32, 32)
+
+
+# prompts of the answer ----------------------------------------------------------------------------------------
+
+def test_a_drawn_box_sets_the_width_of_the_first_look(engine) -> None:
+    volume = tiny_model.scan()
+    lo, hi = volume.extent_ras()
+    widths = []
+    for side in (24.0, 150.0):
+        box = PromptBox(centre_ras=tuple((lo + hi) / 2), size_mm=(side, 10.0, 10.0))
+        with probe.given_plan(["segment"], ["lung_nodule"]):
+            seen = ask(engine, volume, "segment this", boxes=(box,))
+        look = next(e for e in seen.events if isinstance(e, Look) and e.object)
+        widths.append(look.view.size_mm[0])
+    assert widths == [pytest.approx(64 * volume.spacing.min()), pytest.approx(2 * 150.0)]
+
+
+def test_only_points_that_exclude_are_refused_in_a_sentence(engine) -> None:
+    volume = tiny_model.scan()
+    lo, hi = volume.extent_ras()
+    with probe.given_plan(["segment"], ["lung_nodule"]):
+        seen = ask(engine, volume, "segment this", clicks=(Click(point_ras=tuple((lo + hi) / 2), positive=False),))
+    assert isinstance(seen.events[-1], Failed) and seen.events[-1].code == "CTR-ASK-004"
+
+
+def test_a_click_on_a_finding_corrects_it_whatever_the_words_say(engine) -> None:
+    volume = tiny_model.scan()
+    with probe.certain(engine), probe.given_plan(["segment"], ["heart"]):
+        first = ask(engine, volume, "segment the heart", conversation="corrected")
+    target = first.of("heart").id
+    lo, hi = volume.extent_ras()
+    click = Click(point_ras=tuple((lo + hi) / 2), target=target)
+    seen = ask(engine, volume, "add this part", conversation="corrected", clicks=(click,))
+    masks = [e for e in seen.events if isinstance(e, Mask)]
+    assert [m.stage for m in masks] == ["refined"] and masks[0].object == target

@@ -43,7 +43,7 @@ class Answering:
         yield self.seeker.look_event(whole, None, 0, "whole scan")
         self.seeker.speaker, self.seeker.calibration = self.engine.speaker, self.engine.calibration
         target = self._target()
-        if target is not None and not self.request.text.strip():
+        if target is not None and (self._clicks() or not self.request.text.strip()):
             yield from self._refined(target)
             return
         yield from self._planned(whole)
@@ -102,10 +102,14 @@ class Answering:
             yield self._suggestion(known)
             return
         if clicks and known.key in CLICKABLE:
+            point = next((p for p, positive in clicks if positive), None)
+            if point is None:
+                raise UsageError("A click that says what does not belong needs an object to take it from.", code="CTR-ASK-004",
+                                 hint="Click inside the object first, or choose the finding that is to be corrected.")
             known.clicks = clicks
             yield seeker.existence_event(known, None)
-            point = next(p for p, positive in clicks if positive)
-            yield from seeker.find_at(known, thought, whole, point, self.request.options.max_looks)
+            drawn = max((max(b.size_mm) for b in self.request.boxes), default=None)
+            yield from seeker.find_at(known, thought, whole, point, self.request.options.max_looks, drawn)
         else:
             probability = seeker.exists(known, whole, thought.codes[known.number])
             yield seeker.existence_event(known, probability)

@@ -86,10 +86,14 @@ class Seeker:
                 return
             view = None
 
-    def find_at(self, known: Known, thought, whole: Sight, point, max_looks: int) -> Iterator[Event]:
-        """The first look is round the clicked point; the prompt enters beside the encoder from here on."""
+    def find_at(self, known: Known, thought, whole: Sight, point, max_looks: int, drawn_mm: float | None = None) -> Iterator[Event]:
+        """The first look is round the clicked point; the prompt enters beside the encoder from here on.
+
+        `drawn_mm` is the largest side of a box that was drawn: the first look is then twice as wide.
+        """
         self.speaker.begin(thought, known.number, known.key)
-        spacing = max(POINT_SPACING_MM.get(known.key, 2.0), float(self.volume.spacing.min()))
+        wanted = POINT_SPACING_MM.get(known.key, 2.0) if drawn_mm is None else float(np.clip(2 * drawn_mm / POINT_SIDE, 0.8, 5.0))
+        spacing = max(wanted, float(self.volume.spacing.min()))
         view = View(centre_ras=tuple(np.round(np.array(point) / 4.0) * 4.0), shape=(POINT_SIDE,) * 3, spacing_mm=(spacing,) * 3)
         for step in range(1, min(2, max_looks) + 1):
             sight = self.eyes.see(self.volume, view)
