@@ -8,8 +8,11 @@ import numpy as np
 import slicer
 import vtk
 from ctreasoner import events as ev
+from ctreasoner.scene import SceneWriter, world_matrix
+from ctreasoner.vocabulary import Vocabulary
 from vtk.util.numpy_support import numpy_to_vtk
 
+VOCABULARY = Vocabulary.load()
 BY = ev.By(kind="model", name="CTReasoner compact", version="1")
 GRIDS = {  # name -> 4x4 voxel -> RAS
     "plain": np.array([[1.5, 0, 0, -40], [0, 1.5, 0, -50], [0, 0, 2.5, -60], [0, 0, 0, 1.0]]),
@@ -242,3 +245,32 @@ def placed(shape, crop: np.ndarray, first) -> np.ndarray:
     out = np.zeros(shape, bool)
     out[tuple(slice(f, f + n) for f, n in zip(first, crop.shape, strict=True))] = crop > 0
     return out
+
+
+def writer_of(scene: Scene, ct, **options) -> SceneWriter:
+    """A writer with the vocabulary that ships."""
+    return SceneWriter(scene.mrml, ct, VOCABULARY, scene.logics, **options)
+
+
+def heart(folder: Path, ct, answer: str = "a1", first=(7, 20, 3), crop=None) -> Story:
+    """An answer about one heart."""
+    story = Story(folder, answer)
+    story.start(("heart",))
+    story.find(1, "heart", "Heart", ball((21, 15, 11)) if crop is None else crop, first, world_matrix(ct))
+    story.said(1)
+    story.done()
+    return story
+
+
+def paint(node, segment_id: str, first, size=(3, 3, 3)) -> None:
+    """A stroke of the Segment Editor's brush."""
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    image = slicer.vtkOrientedImageData()
+    image.SetExtent([int(v) for f, n in zip(first, size, strict=True) for v in (f, f + n - 1)])
+    geometry = node.GetSegmentation().GetSegment(segment_id).GetRepresentation("Binary labelmap")
+    to_world = vtk.vtkMatrix4x4()
+    geometry.GetImageToWorldMatrix(to_world)
+    image.SetGeometryFromImageToWorldMatrix(to_world)
+    image.AllocateScalars(3, 1)
+    image.GetPointData().GetScalars().Fill(1)
+    assert logic.SetBinaryLabelmapToSegment(image, node, segment_id, logic.MODE_MERGE_MASK, list(image.GetExtent()))
