@@ -31,6 +31,8 @@ from ctreasoner.client.protocol import PROTOCOL, decode, encode
 from ctreasoner.client.volumes import VolumeStore
 from ctreasoner.errors import GeometryError, InputError, ResourceError
 from ctreasoner.events import Cancelled, Done, Existence, Failed, Mask, Measurement, load_mask
+from ctreasoner.geometry import Volume
+from ctreasoner.io import check_ct
 from ctreasoner.version import __version__
 from fake_engine import FIRST, SHAPE, phantom_volume
 
@@ -299,6 +301,18 @@ def test_a_ct_whose_file_changed_or_went_is_said_by_the_answer_and_sent_again(en
     assert failed.code == "CTR-WRK-013"
     engine.handed.path.write_bytes(content)
     assert isinstance(answered(engine, engine.ask(question(engine.handed), engine.handed))[-1], Done)
+
+
+@pytest.mark.parametrize(("voxels", "code"), [
+    (np.arange(64 * 64 * 4, dtype=np.int16).reshape(64, 64, 4) % 900, "CTR-IO-115"),          # an MR: nothing below 0
+    (np.arange(64 * 64 * 4, dtype=np.uint8).reshape(64, 64, 4) % 200, "CTR-IO-112"),
+    (np.full((8, 8, 8), 7, np.int16), "CTR-IO-215")])
+def test_what_is_no_ct_is_refused_with_the_sentence_that_a_file_gets(warm, voxels, code):
+    handed = warm.volumes.put(voxels, np.diag([2.0, 2.0, 2.0, 1.0]), name="other").result(LONGEST_S)
+    with pytest.raises(InputError) as refused:
+        check_ct(Volume(voxels, np.diag([2.0, 2.0, 2.0, 1.0]), name="other"), eight_bit=voxels.dtype.itemsize == 1)
+    events = answered(warm, warm.ask(question(handed), handed))
+    assert [(type(e), e.code, e.sentence) for e in events] == [(Failed, code, str(refused.value))] and refused.value.code == code
 
 
 def test_what_only_slicer_s_own_python_needs_never_reaches_the_engine():

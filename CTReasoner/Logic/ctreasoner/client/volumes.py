@@ -19,6 +19,7 @@ class VolumeFile:
     """A CT on disk: `path` is a .npy file of [i, j, k] HU; `identity` is its hash together with `affine` (ijk -> RAS mm).
 
     source : the folder or file that it was read from; a DICOM series there is what an exported DICOM segmentation refers to.
+    eight_bit : it was one byte per voxel before it was written, which no HU are.
     """
 
     identity: str
@@ -27,6 +28,7 @@ class VolumeFile:
     name: str = ""
     source: str = ""
     shape: tuple[int, ...] = ()
+    eight_bit: bool = False
 
 
 class VolumeStore:
@@ -66,7 +68,7 @@ class VolumeStore:
         finally:
             part.unlink(missing_ok=True)
         return VolumeFile(identity=identity, path=self.path(identity), affine=tuple(map(tuple, affine.tolist())), name=name,
-                          source=source, shape=shown.shape)
+                          source=source, shape=shown.shape, eight_bit=voxels.dtype.itemsize == 1)
 
     def forget(self, identity: str) -> None:
         """Remove the file of a CT."""

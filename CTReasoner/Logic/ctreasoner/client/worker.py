@@ -279,10 +279,11 @@ def _stream(reasoner: Any, request: Request, workspace: Path) -> Iterator[Event]
 
 
 def _volume_of(job: dict[str, Any]) -> Any:
-    """Return the Volume of a file that was handed over, memory-mapped."""
+    """Return the Volume of a file that was handed over, memory-mapped. What is no CT is refused, as where a file is read."""
     import numpy as np
 
     from ..geometry import Volume
+    from ..io import check_ct
 
     try:
         voxels = np.load(job["path"], mmap_mode="r", allow_pickle=False)
@@ -291,6 +292,7 @@ def _volume_of(job: dict[str, Any]) -> Any:
     volume = Volume(voxels, np.array(job["affine"], float), name=job.get("name", ""), source=job.get("source", ""))
     if volume.identity != job["id"]:
         raise InputError("The CT changed while it was handed over.", code="CTR-WRK-014", hint="Ask again.")
+    check_ct(volume, eight_bit=bool(job.get("eight_bit")))
     return volume
 
 
