@@ -46,6 +46,11 @@ def test_an_answer_begins_with_looking_and_its_masks_can_be_read(engine, clicked
         assert load_mask(mask, engine.workspace(question(engine.handed))).sum() == mask.voxels
 
 
+def test_what_the_panel_tells_of_the_model_comes_with_ready(engine, clicked):
+    assert set(engine.model) == {"name", "hash", "size_mb", "licence"} and clicked[0].model["hash"] == engine.model["hash"]
+    assert engine.model["licence"] == "research use only" and 0 < engine.model["size_mb"] < 100
+
+
 def test_stop_keeps_it_warm(engine, clicked):
     pid = engine._process.pid
     ask = engine.ask(question(engine.handed, "describe the heart and the aorta"), engine.handed)

@@ -71,7 +71,8 @@ class LocalEngine:
 
     Attributes
     ----------
-    state : one of STATES. problem : {code, sentence, hint} where it is "failed". model : name, hash, once it is ready.
+    state : one of STATES. problem : {code, sentence, hint} where it is "failed". model : name, hash, size_mb
+    (megabytes of its weight files) and licence, once it is ready.
     volumes : the `VolumeStore` of the session.
 
     Raises

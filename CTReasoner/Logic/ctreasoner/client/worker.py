@@ -116,8 +116,7 @@ class Worker:
     def _do_load(self, _job: dict[str, Any]) -> None:
         if self._reasoner is None:
             self._reasoner = self._make()
-            model = getattr(self._engine, "model", {})
-            self.send(reply="ready", model=dict(model))
+            self.send(reply="ready", model=_facts_of_model(self._engine))
 
     @property
     def _engine(self) -> Any:
@@ -294,6 +293,15 @@ def _volume_of(job: dict[str, Any]) -> Any:
         raise InputError("The CT changed while it was handed over.", code="CTR-WRK-014", hint="Ask again.")
     check_ct(volume, eight_bit=bool(job.get("eight_bit")))
     return volume
+
+
+def _facts_of_model(engine: Any) -> dict[str, Any]:
+    """Return name and hash of an engine's model, with the megabytes of its weight files and its licence where it tells them."""
+    facts, folder = dict(getattr(engine, "model", {})), getattr(engine, "folder", None)
+    if folder is not None:
+        facts["size_mb"] = round(sum(p.stat().st_size for p in Path(folder).glob("*.safetensors")) / 1e6, 1)
+    licence = getattr(getattr(engine, "by", None), "licence", "")
+    return {**facts, "licence": licence} if licence else facts
 
 
 def _as_sentence(error: Exception) -> CTReasonerError:
