@@ -42,6 +42,7 @@ class ScriptedEngine:
         self.volumes = VolumeStore(self.session / "volumes")
         self.requests: list[Request] = []
         self.files: list[VolumeFile] = []
+        self.known: list[dict[str, str]] = []
         self.exports: list[dict[str, Any]] = []
         self.cancelled: list[int] = []
         self.closed = False
@@ -58,8 +59,9 @@ class ScriptedEngine:
     def restart(self) -> None:
         self.start()
 
-    def ask(self, request: Request, volume: VolumeFile, *, answered: int = 0) -> int:
+    def ask(self, request: Request, volume: VolumeFile, *, answered: int = 0, known: dict[str, str] | None = None) -> int:
         self.requests.append(request)
+        self.known.append(dict(known or {}))
         self.files.append(volume)
         ask = len(self.requests)
         self._open[ask] = [f"a{answered + ask}", 0]

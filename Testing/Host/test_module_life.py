@@ -62,6 +62,20 @@ def test_a_scene_that_is_saved_closed_and_loaded_shows_words_and_findings(panel:
     assert panel.ui.findingsTable.rowCount == 1 and panel.ui.findingsTable.item(0, 0).text() == "Heart"
 
 
+def test_an_edit_in_a_loaded_scene_names_its_object_to_an_engine_that_did_not_make_it(panel: Panel) -> None:
+    key = panel.answered("Segment the heart")
+    panel.controller.cases.pop(panel.ct.GetID()).close()
+    panel.controller.set_ct(panel.ct)
+    case = panel.controller.case
+    finding = case.writer.finding(key)
+    voxels = slicer.util.arrayFromSegmentInternalBinaryLabelmap(case.writer.segmentation, finding.segment_id)
+    voxels[0] = 0
+    case.writer.segmentation.GetSegmentation().GetSegment(finding.segment_id).GetRepresentation("Binary labelmap").Modified()
+    case.writer.segmentation.GetSegmentation().InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified)
+    assert panel.ask("Measure it")
+    assert list(panel.engine.requests[-1].edited) == [key] and panel.engine.known[-1] == {key: "heart"}
+
+
 def test_the_next_answer_counts_on_after_a_restore(panel: Panel) -> None:
     panel.answered()
     panel.controller.cases.pop(panel.ct.GetID()).close()

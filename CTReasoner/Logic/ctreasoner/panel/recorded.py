@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ class RecordedEngine:
         if self.state == "stopped":
             self._set("ready")
 
-    def ask(self, request: Request, volume: VolumeFile, *, answered: int = 0) -> int:
+    def ask(self, request: Request, volume: VolumeFile, *, answered: int = 0, known: Mapping[str, str] | None = None) -> int:
         self.start()
         self._count += 1
         answer = f"a{answered + self._count}"
