@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 import host
 import numpy as np
 import pytest
 import slicer
-from client_bench import LONGEST_S
+from client_bench import DOUBLES, LONGEST_S
 from ctreasoner.client.local import LocalEngine
 from fake_engine import FIRST, SHAPE, phantom_volume
 from panel_fixtures import Panel
 
-DOUBLE = Path(__file__).with_name("panel_worker.py")
 RETURN = 0x01000004
 
 
@@ -34,7 +32,7 @@ class Live(Panel):
 
     def __init__(self, app, widget) -> None:
         self.app, self.widget, self.ui, self.controller = app, widget, widget.ui, widget.controller
-        self.engine = LocalEngine(sys.executable, arguments=["--factory", f"{DOUBLE}:PlaneDouble"])
+        self.engine = LocalEngine(sys.executable, arguments=["--factory", f"{DOUBLES}:Double"])
         self.controller.use_engine(self.engine)
         volume = phantom_volume()
         self.ct = slicer.util.addVolumeFromArray(volume.voxels.transpose(2, 1, 0).copy(), ijkToRAS=volume.affine, name="phantom")

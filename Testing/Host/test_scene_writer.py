@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -267,6 +268,18 @@ def test_evidence_is_a_line_where_the_diameter_was_taken(scene: Scene, tmp_path:
     writer.clear_evidence()
     assert not line.GetDisplayNode().GetVisibility()
     assert writer.evidence("a1.o1.m1") is None  # a volume cannot be drawn
+
+
+@pytest.mark.parametrize(("plane", "normal"), [
+    ("axial", (0, 0, 1)), ("coronal", (0, 1, 0)), ("sagittal", (1, 0, 0)), ("askew", None)])
+def test_a_plane_may_be_a_word(scene: Scene, tmp_path: Path, plane: str, normal: tuple | None) -> None:
+    ct = scene.add_ct("oblique")
+    writer, story = writer_of(scene, ct), heart_and_aorta(tmp_path, ct)
+    story.events = [replace(e, geometry={**e.geometry, "plane": plane}) if isinstance(e, ev.Measurement) and e.geometry else e
+                    for e in story.events]
+    tell(writer, story)
+    found = writer.plane_of(next(e.id for e in story.events if isinstance(e, ev.Measurement) and e.geometry))
+    assert found is None if normal is None else np.allclose(found[1], normal, atol=1e-6)
 
 
 def test_results_follow_when_the_ct_is_moved(scene: Scene, tmp_path: Path) -> None:

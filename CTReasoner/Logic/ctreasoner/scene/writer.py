@@ -18,6 +18,7 @@ from .journal import give
 from .volume import parent_matrix
 
 FINAL = (ev.Done, ev.Cancelled, ev.Failed)
+NORMALS = {"axial": (0.0, 0.0, 1.0), "coronal": (0.0, 1.0, 0.0), "sagittal": (1.0, 0.0, 0.0)}  # world RAS
 
 
 class SceneWriter(Board):
@@ -136,7 +137,8 @@ class SceneWriter(Board):
         self._tell("findings")
 
     def _normal(self, geometry: dict[str, Any]) -> list[float] | None:
-        normal = (geometry.get("plane") or {}).get("normal")
+        plane = geometry.get("plane") or {}
+        normal = NORMALS.get(plane) if isinstance(plane, str) else plane.get("normal")
         return None if normal is None else (np.linalg.inv(self._from_world[:3, :3]).T @ np.array(normal, float)).tolist()
 
     def _statement(self, event: ev.Statement) -> None:
