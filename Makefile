@@ -3,6 +3,7 @@
 #   make demo CT=scan.nii.gz QUESTION="..."     your own
 #   make test                                   everything that CI runs
 #   make desktop                                the Slicer module with real views, outside Slicer
+#   make pictures                               the pictures of README and docs
 #   make bench                                  the table of times and memory
 #   make lint | make clean
 # On Linux without a GPU pass PyTorch's CPU index to skip the much larger CUDA build: see README, "Install".
@@ -22,10 +23,10 @@ CHECK := $(BIN)/python -m ctreasoner.system
 export CT QUESTION OUT
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test desktop bench lint clean
+.PHONY: help demo test desktop pictures bench lint clean
 
 help:
-	@sed -n '2,8s/^# \{0,1\}//p' Makefile
+	@sed -n '2,9s/^# \{0,1\}//p' Makefile
 
 demo: .venv/.engine
 	@if [ -n "$$CT" ]; then \
@@ -40,6 +41,12 @@ test: .venv/.dev
 
 desktop: .venv/.dev
 	PYTHONPATH=Testing/Host $(BIN)/python -m host
+
+pictures: .venv/.dev
+	$(BIN)/ctreasoner demo --out demo
+	$(BIN)/python docs/pictures.py demo/report.html docs/pictures
+	$(BIN)/python Testing/Host/record_demo.py build/recording/demo
+	$(BIN)/python Testing/Host/make_pictures.py docs/pictures build/recording/demo
 
 bench: .venv/.bench
 	$(BIN)/ctreasoner bench

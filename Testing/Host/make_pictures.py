@@ -1,6 +1,8 @@
-"""Pictures of the module in the host, with the recorded answer: first look, closer look, finished, refused; light and dark.
+"""Pictures of the module in the host, with a recorded answer: first look, closer look, finished, refused; light and dark.
 
-    QT_QPA_PLATFORM=offscreen python Testing/Host/make_pictures.py docs/pictures
+    python Testing/Host/make_pictures.py OUT [RECORDING]
+
+RECORDING is a folder that record_demo.py wrote; without it the phantom that ships is shown.
 """
 
 from __future__ import annotations
@@ -50,16 +52,17 @@ def play_until(app, controller, t: float) -> None:
     app.process(100)
 
 
-def main(out: Path) -> None:
+def main(out: Path, recording: Path) -> None:
     """Write the pictures into a folder."""
     app = host.Application(size=SIZE).show()
     widget = app.load_module(MODULE)
     ui, controller = widget.ui, widget.controller
-    import CTReasoner
+    from ctreasoner.panel.recorded import RecordedEngine, Recording, recorded_ct
 
-    node = CTReasoner.load_recorded_ct()[0]
+    node = recorded_ct(recording.parent)
     ui.ctSelector.setCurrentNode(node)
     ui.engineKindComboBox.currentIndex = 1
+    controller.use_engine(RecordedEngine(Recording.read(recording)))
     app.process(200)
     host.grab(out / "module-start.png")
     engine = controller.engine_box.engine
@@ -97,4 +100,4 @@ def main(out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "pictures"))
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else MODULE.parent / "Resources" / "Recordings" / "chest")
