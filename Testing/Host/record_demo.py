@@ -13,11 +13,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "CTReasoner" / "Logic"))
 
-from ctreasoner.demo import demo_ct  # noqa: E402
-from ctreasoner.engine import Engine  # noqa: E402
-from ctreasoner.events import Request, write_events  # noqa: E402
-from ctreasoner.io import read_volume  # noqa: E402
-from ctreasoner.reasoner import model_folder  # noqa: E402
+from ctreasoner.demo import demo_ct
+from ctreasoner.engine import Engine
+from ctreasoner.events import Request, write_events
+from ctreasoner.io import read_volume
+from ctreasoner.reasoner import model_folder
 
 QUESTION = "Segment and describe the heart, the trachea and the aorta"
 NAME = "LIDC-IDRI-0001"
