@@ -394,6 +394,47 @@ def test_another_ct_has_its_own_conversation(panel: Panel) -> None:
     assert "Segment the heart" in panel.words and rows(panel)[0][0] == "Heart"
 
 
+def shown_of(ct) -> list[str]:
+    """Names of segmentations and boxes of a CT that can be seen."""
+    nodes = [*slicer.util.getNodesByClass("vtkMRMLSegmentationNode"), *slicer.util.getNodesByClass("vtkMRMLMarkupsROINode")]
+    return sorted(n.GetName() for n in nodes if n.GetNodeReferenceID("CTReasoner.CT") == ct.GetID() and n.GetDisplayVisibility())
+
+
+def test_findings_of_a_ct_are_seen_while_it_is_chosen(panel: Panel) -> None:
+    key = panel.answered("Segment the heart")
+    mine = shown_of(panel.ct)
+    assert mine == ["CT findings", "Heart"]
+    other = a_ct("Other")
+    panel.ui.ctSelector.setCurrentNode(other)
+    assert shown_of(panel.ct) == []
+    other_key = panel.answered("Segment the heart")
+    assert len(shown_of(other)) == 2 and shown_of(panel.ct) == []
+    panel.ui.ctSelector.setCurrentNode(panel.ct)
+    assert shown_of(panel.ct) == mine and shown_of(other) == []
+    panel.controller.case.writer.segmentation.SetDisplayVisibility(0)         # a person's own choice
+    panel.ui.ctSelector.setCurrentNode(other)
+    panel.controller.case.writer.set_visible(other_key, False)
+    panel.ui.ctSelector.setCurrentNode(panel.ct)
+    assert "CT findings" not in shown_of(panel.ct)
+    panel.ui.ctSelector.setCurrentNode(other)
+    assert not panel.controller.case.writer.finding(other_key).visible and key
+
+
+def test_what_is_found_in_a_ct_that_is_no_longer_chosen_waits_unseen(panel: Panel) -> None:
+    panel.ask("Segment the heart")
+    answer = panel.engine.begin()
+    panel.settle()
+    other = a_ct("Other")
+    panel.ui.ctSelector.setCurrentNode(other)
+    panel.engine.find(answer, 1, "heart", (20, 20, 15), (16, 14, 12))
+    panel.settle()
+    assert shown_of(panel.ct) == []
+    panel.engine.finish()
+    panel.settle()
+    panel.ui.ctSelector.setCurrentNode(panel.ct)
+    assert shown_of(panel.ct) == ["CT findings", "Heart"]
+
+
 # ---------------------------------------------------------------- export, suggestions, look
 
 def test_export_hands_the_conversation_to_the_engine(panel: Panel, tmp_path) -> None:

@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 
 from ..errors import CTReasonerError
 from ..events import Event, Look
+from ..scene import show_only
 from ..scene.observing import Observers
 from ..vocabulary import Vocabulary
 from . import pages, placing
@@ -153,6 +154,7 @@ class Controller(Actions):
                 self.chat.greeting = pages.cannot_ask(error)
             else:
                 self.chat.greeting = ""
+            show_only(slicer.mrmlScene, node)
         else:
             self.chat.greeting = ""
         self.chat.show_case(self.case)
@@ -295,6 +297,8 @@ class Controller(Actions):
             self.refresh_buttons()
         if job.case is self.case:
             self.chat.changed()
+        elif self.case is not None:
+            show_only(slicer.mrmlScene, self.case.node)     # nor is what comes in while another CT is chosen
 
     def _on_end(self, job: Job) -> None:
         job.case.brought_back.clear()

@@ -8,6 +8,7 @@ All of it belongs to the main thread. Nothing here asks whether Slicer or anothe
 
 from __future__ import annotations
 
+from .aside import show_only
 from .findings import Finding
 from .follower import Follower
 from .prompts import PromptNodes
@@ -17,4 +18,4 @@ from .volume import contains, hardened_copy, voxels_of, world_matrix
 from .writer import SceneWriter
 
 __all__ = ["Finding", "Follower", "PromptNodes", "Replay", "SceneWriter", "Transcript", "Turn", "contains", "hardened_copy",
-           "voxels_of", "world_matrix"]
+           "show_only", "voxels_of", "world_matrix"]

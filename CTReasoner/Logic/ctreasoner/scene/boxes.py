@@ -14,6 +14,7 @@ from .volume import to_vtk
 
 ROLE, FOLDER = "CTReasoner.Box", "CTReasoner boxes"
 CT = "CTReasoner.CT"  # node reference of everything that belongs to a CT
+ASIDE = "CTReasoner.Aside"  # attribute of what is hidden only because another CT is chosen
 LOOK_COLOURS = ((0.55, 0.75, 0.95), (1.0, 0.87, 0.35), (1.0, 0.62, 0.22), (1.0, 0.36, 0.28))  # by step: wide to close
 
 
@@ -25,7 +26,7 @@ class BoxPool:
         self._free = [node for node in nodes_of(mrml_scene, ct_node, "vtkMRMLMarkupsROINode") if node.GetAttribute(ROLE)]
         self._shown: dict[str, tuple[Any, np.ndarray]] = {}
         for node in self._free:
-            node.SetDisplayVisibility(0)
+            _put_away(node)
 
     def show(self, name: str, label: str, box: np.ndarray, to_world: np.ndarray, colour: Sequence[float]) -> Any:
         """Show a box under a name; its node. box : matrix of `findings.box_matrix` in the CT's coordinates."""
@@ -50,7 +51,7 @@ class BoxPool:
         """Hide a box, all looks ("look") or all boxes (""); their nodes go back to the pool."""
         for shown in [n for n in self._shown if not name or n == name or n.startswith(f"{name} ")]:
             node, _ = self._shown.pop(shown)
-            node.SetDisplayVisibility(0)
+            _put_away(node)
             self._free.append(node)
 
     def is_shown(self, name: str) -> bool:
@@ -87,6 +88,11 @@ def nodes_of(mrml_scene: Any, ct_node: Any, class_name: str) -> list[Any]:
     """The nodes of a class that belong to a CT."""
     every = [mrml_scene.GetNthNodeByClass(n, class_name) for n in range(mrml_scene.GetNumberOfNodesByClass(class_name))]
     return [node for node in every if node.GetNodeReferenceID(CT) == ct_node.GetID()]
+
+
+def _put_away(node: Any) -> None:
+    node.SetDisplayVisibility(0)
+    node.RemoveAttribute(ASIDE)  # it is not to come back with its CT
 
 
 def _set(node: Any, world: np.ndarray) -> None:

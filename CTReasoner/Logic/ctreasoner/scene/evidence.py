@@ -8,7 +8,7 @@ import numpy as np
 import slicer
 
 from . import hierarchy
-from .boxes import CT, nodes_of
+from .boxes import ASIDE, CT, nodes_of
 
 ROLE = "CTReasoner.Evidence"
 COLOUR = (1.0, 0.95, 0.35)
@@ -47,6 +47,7 @@ class EvidenceLine:
         self.line = None
         if self.node is not None and self.node.GetDisplayNode() is not None:
             self.node.GetDisplayNode().SetVisibility(0)
+            self.node.RemoveAttribute(ASIDE)
 
     def lose(self, node: Any) -> None:
         """A node is being removed from the scene."""
