@@ -13,6 +13,7 @@ from ..events import from_json
 from ..scene import Follower, PromptNodes, SceneWriter, Transcript, voxels_of, world_matrix
 from ..scene import Turn as SavedTurn
 from ..vocabulary import Vocabulary
+from .hints import hint_for
 from .turns import DONE, FAILED, STOPPED, Conversation, Turn
 
 SAVED_STATES = {"done": DONE, "cancelled": STOPPED, "failed": FAILED, "open": STOPPED, "undone": DONE}
@@ -102,7 +103,7 @@ def restored(saved: SavedTurn, number: int) -> Turn:
             if measured is not None:
                 turn.measurements[measured.id] = measured
     for warning in saved.warnings:
-        turn.note("warning", warning.get("sentence", ""), warning.get("hint", ""))
+        turn.note("warning", warning.get("sentence", ""), hint_for(warning.get("code", ""), warning.get("hint", "")))
     if saved.problem:
         turn.note("error", saved.problem)
     return turn

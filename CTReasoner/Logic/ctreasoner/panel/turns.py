@@ -19,6 +19,7 @@ from ..events import (
     Text,
     Warning_,
 )
+from .hints import hint_for
 
 WAITING, RUNNING, DONE, STOPPED, FAILED = "waiting", "running", "done", "stopped", "failed"
 KEPT = (Started, Look, Existence, Measurement, Text, Statement, Warning_, Done, Cancelled, Failed)
@@ -112,7 +113,7 @@ class Turn:
         self.stage, self.step, self.of = event.stage, event.step, event.of
 
     def _on_warning(self, event: Warning_) -> None:
-        self.note("warning", event.sentence, event.hint)
+        self.note("warning", event.sentence, hint_for(event.code, event.hint))
 
     def _on_done(self, _event: Done) -> None:
         self.state = DONE
@@ -122,7 +123,7 @@ class Turn:
 
     def _on_failed(self, event: Failed) -> None:
         self.state = FAILED
-        self.note("error", event.sentence, event.hint)
+        self.note("error", event.sentence, hint_for(event.code, event.hint))
 
 
 class Conversation:
