@@ -8,6 +8,8 @@ import host
 import pytest
 import qt
 import slicer
+from ctreasoner.errors import InputError
+from ctreasoner.events import Warning_
 from panel_fixtures import Panel, a_ct
 
 RETURN = 0x01000004         # Qt::Key_Return
@@ -324,6 +326,40 @@ def test_every_failure_is_a_sentence_and_a_hint(panel: Panel, sentence: str, hin
     panel.engine.fail(sentence, hint)
     panel.settle()
     assert sentence in panel.words and hint in panel.words and not panel.controller.asking.is_busy
+
+
+def test_hints_speak_of_the_panel(panel: Panel) -> None:
+    panel.ask("Segment the flux capacitor")
+    panel.engine.begin()
+    panel.engine.say(Warning_, code="object_unsupported", sentence="The model does not know the object \"x\".",
+                     hint="`ctreasoner objects` lists what can be asked for.")
+    panel.engine.say(Warning_, code="object_unsupported", sentence="Another.", hint="Did you mean Heart?")
+    panel.engine.finish()
+    panel.engine.state_is("failed", code="CTR-MOD-001", sentence="There is no model 'compact'.",
+                          hint="Name a model folder; the README says which models ship and how one is trained.")
+    panel.settle()
+    words = panel.words
+    assert "ctreasoner objects" not in words and "press Click an organ" in words and "Did you mean Heart?" in words
+    assert "README" not in panel.ui.engineStateLabel.text and "press Restart" in panel.ui.engineStateLabel.text
+
+
+def test_the_log_holds_codes_and_no_name_of_a_ct(panel: Panel, tmp_path) -> None:
+    panel.ct.SetName("Doe^Jane")
+    panel.answered("Segment the heart")
+    panel.ui.exportFolderButton.directory = str(tmp_path / "Doe^Jane")
+    for number, facts in enumerate(({"code": "CTR-RES-001", "sentence": "The disk is full for Doe^Jane.", "hint": ""},
+                                    {"folder": str(tmp_path / "Doe^Jane"), "files": {"report": "Doe^Jane.html"}}), start=1):
+        panel.ui.exportButton.click()
+        assert panel.until(lambda n=number: len(panel.engine.exports) == n, 3)
+        panel.engine.exported(number, **facts)
+        panel.settle()
+    panel.controller.tell_error(InputError("Doe^Jane has no image data.", code="CTR-SCN-002"))
+    panel.engine.state_is("failed", code="CTR-WRK-003", sentence="The engine ended by itself.", hint="Ask again.")
+    panel.settle()
+    text = panel.controller.log.text()
+    assert "Doe" not in text and "export: written: report" in text
+    for line in ("export: CTR-RES-001", "panel: CTR-SCN-002", "engine: CTR-WRK-003"):
+        assert line in text
 
 
 def test_a_failed_engine_stands_in_the_engine_line(panel: Panel) -> None:

@@ -78,6 +78,7 @@ def test_megabytes_minutes_and_licences_stand_there_before_anything_is_done(open
     opened.app.process(80)
     for line in LINES:
         assert line in ui.engineDetailsLabel.text
+    assert ui.engineDetailsLabel.text.startswith("Start installing does this:")
     assert double.started == [] and ui.installButton.text == "Start installing" and ui.cancelInstallButton.visible
     host.click(ui.cancelInstallButton)
     opened.app.process(40)
@@ -114,13 +115,14 @@ def test_cancel_and_failure_are_said(opened) -> None:
                sentence="The step 'PyTorch' could not reach the package index.")
     opened.app.process(80)
     assert "could not reach the package index. Check the network." in ui.engineDetailsLabel.text
-    assert ui.installButton.enabled
+    assert ui.installButton.enabled and "install: CTR-NET-001" in opened.box.install._log.text()
 
 
 def test_too_little_space_is_said_before_start(opened) -> None:
-    opened.double.problem.update(sentence="The engine needs 2,250 MB; 900 MB are free there.", hint="Free some space.")
+    opened.double.problem.update(code="CTR-RES-001", sentence="The engine needs 2,250 MB; 900 MB are free there.", hint="Free some space.")
     host.click(opened.ui.installButton)
     opened.app.process(80)
+    assert "install: CTR-RES-001" in opened.box.install._log.text()
     assert "900 MB are free" in opened.ui.engineDetailsLabel.text and opened.ui.installButton.text == "Install the engine …"
 
 

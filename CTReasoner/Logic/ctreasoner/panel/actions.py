@@ -270,7 +270,7 @@ class Actions:
             try:
                 self.ui.ctSelector.setCurrentNode(hardened_copy(slicer.mrmlScene, node))
             except CTReasonerError as error:
-                self.tell(str(error), error.hint)
+                self.tell_error(error)
 
     def _node_going(self, _scene: Any, _event: str, node: Any) -> None:
         case = self.cases.pop(node.GetID() or "", None) if node.IsA("vtkMRMLScalarVolumeNode") else None

@@ -24,6 +24,7 @@ from .chat import ChatView
 from .engine_box import EngineBox
 from .export import Exporter
 from .findings import FindingsTable
+from .hints import hint_for
 from .keys import CLICK_KEY, PromptKeys, WindowKeys
 from .log import Log
 from .showing import Showing
@@ -54,14 +55,14 @@ class Controller(Actions):
         self.log = Log(ui)
         self.keys = WindowKeys()
         self.asking = Asking(self._on_event, self._on_end)
-        self.engine_box = EngineBox(ui, resources / "Recordings", self._engine_exchanged, self.log.add)
-        self.exporter = Exporter(ui, self.log.add)
+        self.engine_box = EngineBox(ui, resources / "Recordings", self._engine_exchanged, self.log)
+        self.exporter = Exporter(ui, self.log)
         self.chat = ChatView(ui, self.vocabulary)
         self.table = FindingsTable(ui.findingsTable, self._finding_chosen, self._finding_visible)
         self.showing = Showing(ui)
         self.watch = ViewWatch(self._user_took_the_views)
         self.placing = placing.Placing({placing.POINT: ui.clickButton, placing.BOX: ui.boxButton,
-                                        placing.SCRIBBLE: ui.scribbleButton}, self.keys, self._placed, self.tell)
+                                        placing.SCRIBBLE: ui.scribbleButton}, self.keys, self._placed, self.tell_error)
         self._prompt_keys = PromptKeys(ui.promptLineEdit)
         self._observers, self._ct_observers = Observers(), Observers()
         self._next_edit_check, self._is_stale = 0.0, False
@@ -152,6 +153,7 @@ class Controller(Actions):
                 _show_in_views(node)
             except CTReasonerError as error:
                 self.chat.greeting = pages.cannot_ask(error)
+                self.log.add_problem("panel", error.code)
             else:
                 self.chat.greeting = ""
             show_only(slicer.mrmlScene, node)
@@ -206,7 +208,7 @@ class Controller(Actions):
             turn = Turn(len(case.conversation.turns) + 1, text or shown, drawn, "recording" if self.engine_box.is_recorded else "")
             self.asking.put(case, turn, **fields)
         except CTReasonerError as error:
-            self.tell(str(error), error.hint)
+            self.tell_error(error)
             return False
         case.conversation.turns.append(turn)
         case.prompts.clear()
@@ -224,7 +226,7 @@ class Controller(Actions):
         try:
             self.asking.engine = self.engine_box.engine
         except CTReasonerError as error:
-            self.tell(str(error), error.hint)
+            self.tell_error(error)
             return False
         return True
 
@@ -242,6 +244,11 @@ class Controller(Actions):
         """Say something beside the conversation."""
         self.chat.tell(sentence, hint)
         self.log.add(f"{sentence} {hint}".strip())
+
+    def tell_error(self, error: CTReasonerError) -> None:
+        """Say what went wrong beside the conversation; the log gets its code alone."""
+        self.chat.tell(str(error), hint_for(error.code, error.hint))
+        self.log.add_problem("panel", error.code)
 
     # ------------------------------------------------------------ the timer
     def tick(self) -> None:
@@ -277,7 +284,7 @@ class Controller(Actions):
             try:
                 self._message(message)
             except Exception as error:
-                self.log.add(f"panel: {type(error).__name__}: {error}")
+                self.log.add_problem(f"panel: {type(error).__name__}", getattr(error, "code", ""))
                 failed.append(error)
         if failed:
             raise failed[0]

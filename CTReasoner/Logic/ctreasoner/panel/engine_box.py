@@ -14,7 +14,9 @@ from slicer.i18n import tr as _
 from ..client.install import installed_python
 from ..client.local import LocalEngine
 from ..errors import CTReasonerError
+from .hints import hint_for
 from .installing import InstallBox
+from .log import Log
 from .recorded import RecordedEngine, Recording
 
 LOCAL, RECORDED = 0, 1
@@ -29,16 +31,16 @@ class EngineBox:
     ui : the widgets of the panel.
     recordings : folder with one folder for each recording.
     on_exchanged : called with the new engine after another one was chosen; the old one is closed already.
-    on_log : called with a line for the log.
+    log : gets what is done, and codes.
     """
 
-    def __init__(self, ui: Any, recordings: Path, on_exchanged: Callable[[Any], None], on_log: Callable[[str], None]) -> None:
-        self._ui, self._recordings, self._on_exchanged, self._on_log = ui, recordings, on_exchanged, on_log
+    def __init__(self, ui: Any, recordings: Path, on_exchanged: Callable[[Any], None], log: Log) -> None:
+        self._ui, self._recordings, self._on_exchanged, self._log = ui, recordings, on_exchanged, log
         self._engine: Any = None
         self._given = False
         self.message: dict[str, Any] = {}
         ui.enginePythonLineEdit.currentPath = str(slicer.util.settingsValue(PYTHON_KEY, "") or "")
-        self.install = InstallBox(ui, self._installed, on_log)
+        self.install = InstallBox(ui, self._installed, log)
         ui.engineKindComboBox.connect("currentIndexChanged(int)", self._kind_chosen)
         ui.enginePythonLineEdit.connect("currentPathChanged(QString)", self._python_chosen)
         ui.engineButton.connect("clicked()", self.start)
@@ -79,7 +81,7 @@ class EngineBox:
             try:
                 found.append(Recording.read(folder.parent))
             except CTReasonerError as error:
-                self._on_log(str(error))
+                self._log.add_problem("recording", error.code)
         return found
 
     def use(self, engine: Any) -> None:
@@ -100,6 +102,7 @@ class EngineBox:
             self.engine.start()
         except CTReasonerError as error:
             self.message = {"sentence": str(error), "hint": error.hint, "code": error.code}
+            self._log.add_problem("engine", error.code)
         self.show()
 
     def restart(self) -> None:
@@ -121,8 +124,10 @@ class EngineBox:
 
     def state_message(self, facts: dict[str, Any]) -> None:
         """Take a message of kind "state"."""
-        self.message = facts
-        self._on_log(f"engine: {facts.get('state', '')} {facts.get('sentence', '')} {facts.get('hint', '')}".rstrip())
+        self.message = {**facts, "hint": hint_for(facts.get("code", ""), facts.get("hint", ""))}
+        self._log.add(f"engine: {facts.get('state', '')}")
+        if facts.get("code"):
+            self._log.add_problem("engine", facts["code"])
         self.show()
 
     # ------------------------------------------------------------ showing
@@ -177,13 +182,13 @@ class EngineBox:
         if os.path.isfile(path):
             self.install.check(path)
 
-    def _installed(self, python: str) -> None:
+    def _installed(self, _python: str) -> None:
         """An engine was installed: it is the one that is used now."""
         if self._ui.enginePythonLineEdit.currentPath != "":
             self._ui.enginePythonLineEdit.currentPath = ""      # the installed one is found without being named
         else:
             self._exchange()
-        self._on_log(f"engine installed: {python}")
+        self._log.add("engine: installed")
 
     def _exchange(self) -> None:
         self.close()

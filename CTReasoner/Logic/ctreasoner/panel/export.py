@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from slicer.i18n import tr as _
 
 from ..errors import CTReasonerError, UsageError
 from .case import Case
+from .log import Log
 
 FOLDER_KEY = "CTReasoner/ExportFolder"
 
@@ -24,11 +24,11 @@ class Exporter:
     Parameters
     ----------
     ui : the widgets of the panel.
-    on_log : called with a line for the log.
+    log : gets what was written, and codes.
     """
 
-    def __init__(self, ui: Any, on_log: Callable[[str], None]) -> None:
-        self._ui, self._on_log = ui, on_log
+    def __init__(self, ui: Any, log: Log) -> None:
+        self._ui, self._log = ui, log
         self._asked: dict[int, Case] = {}
         ui.exportFolderButton.directory = str(slicer.util.settingsValue(FOLDER_KEY, "") or Path.home())
         ui.exportFolderButton.connect("directoryChanged(QString)", self._folder_chosen)
@@ -50,7 +50,7 @@ class Exporter:
             folder.mkdir(parents=True, exist_ok=True)
             case.file(engine.volumes)
         except (CTReasonerError, OSError) as error:
-            self.tell(getattr(error, "strerror", None) or str(error), getattr(error, "hint", ""))
+            self._fail(error)
             return
         self._pending = (engine, case, folder)
         self.tell(_("Exporting …"))
@@ -72,26 +72,29 @@ class Exporter:
             self._asked[ask] = case
         except (CTReasonerError, CancelledError, OSError, ValueError, MemoryError) as error:
             self._pending = None
-            self.tell(str(error) or type(error).__name__, getattr(error, "hint", ""))
+            self._fail(error)
 
     def done(self, ask: int | None, facts: dict[str, Any]) -> None:
         """Take a message of kind "exported"."""
         case = self._asked.pop(ask, None)
         if "files" not in facts:
             self.tell(facts.get("sentence", _("The export failed.")), facts.get("hint", ""))
+            self._log.add_problem("export", facts.get("code", ""))
             return
         folder = Path(facts["folder"])
         said = " ".join([_("Exported to {folder}.").format(folder=folder), *(str(n) for n in facts.get("notes") or ())])
         if case is not None and self._ui.databaseCheckBox.checked:
             said += " " + self._to_database(folder, case)
         self.tell(said)
-        self._on_log(f"export: {', '.join(str(v) for v in facts['files'].values())}")
+        self._log.add(f"export: written: {', '.join(facts['files'])}")
 
     def tell(self, sentence: str, hint: str = "") -> None:
         """Show a sentence in the section."""
         self._ui.exportLabel.text = " ".join(p for p in (sentence, hint) if p)
-        if sentence and "…" not in sentence:
-            self._on_log(f"export: {sentence} {hint}".rstrip())
+
+    def _fail(self, error: BaseException) -> None:
+        self.tell(getattr(error, "strerror", None) or str(error) or type(error).__name__, getattr(error, "hint", ""))
+        self._log.add_problem("export", getattr(error, "code", "") or type(error).__name__)
 
     def _to_database(self, folder: Path, case: Case) -> str:
         """Insert the DICOM objects; only where the CT itself came from the database, so that patient and study exist there."""

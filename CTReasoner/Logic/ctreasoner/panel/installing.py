@@ -11,24 +11,25 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..client.install import Installer
+from .log import Log
 
 QUIET = ("idle", "ready", "failed", "cancelled", "checked")
 
 
 class InstallBox:
-    """The buttons "Install the engine", "Start" and "Cancel" and what they tell.
+    """The buttons "Install the engine" (then "Start installing") and "Cancel" and what they tell.
 
     Parameters
     ----------
     ui : the widgets of the panel.
     on_python : called with the path of a Python that has the engine now.
-    on_log : called with a line for the log.
+    log : gets the steps, and codes.
     make : makes the `Installer`.
     """
 
-    def __init__(self, ui: Any, on_python: Callable[[str], None], on_log: Callable[[str], None],
+    def __init__(self, ui: Any, on_python: Callable[[str], None], log: Log,
                  make: Callable[[], Installer] | None = None) -> None:
-        self._ui, self._on_python, self._on_log = ui, on_python, on_log
+        self._ui, self._on_python, self._log = ui, on_python, log
         self._make = make or _installer
         self._installer: Installer | None = None
         self._plan: Any = None
@@ -87,7 +88,10 @@ class InstallBox:
         if handler is not None:
             handler(facts)
         if self.state != "installing":
-            self._on_log(f"install: {self.state} {facts.get('sentence', '')}".rstrip())
+            self._log.add(f"install: {self.state}")
+            code = facts.get("code") or getattr(facts.get("plan"), "problem", {}).get("code", "")
+            if code:
+                self._log.add_problem("install", code)
         self.show()
 
     def _on_looking(self, _facts: dict[str, Any]) -> None:
@@ -98,7 +102,7 @@ class InstallBox:
         if plan.problem:
             self.words = f"{plan.problem['sentence']} {plan.problem['hint']}"
         else:
-            self.words = "\n".join([_("Start installs the engine:"), *plan.lines])
+            self.words = "\n".join([_("Start installing does this:"), *plan.lines])
 
     def _on_checked(self, facts: dict[str, Any]) -> None:
         self.words = facts["python"].problem

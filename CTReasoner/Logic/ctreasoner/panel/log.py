@@ -12,6 +12,11 @@ from ..events import Event
 
 LINES = 400
 REFRESH_S = 1.0
+KINDS = {           # code begins with -> what is told of it here
+    "CTR-SCN": "the CT cannot be used as it is", "CTR-GEO": "a place or a size that does not fit the CT",
+    "CTR-IO": "the CT cannot be read", "CTR-USE": "the request lacks something", "CTR-ASK": "the question cannot be answered",
+    "CTR-WRK": "the engine's process", "CTR-RES": "disk or memory", "CTR-MOD": "the model", "CTR-INS": "the installation",
+    "CTR-NET": "the network", "CTR-REC": "a recording", "CTR-EVT": "a file of the answer"}
 
 
 class Log:
@@ -27,6 +32,11 @@ class Log:
         """Add a line with the time."""
         if line:
             self._lines.append(f"{time.strftime('%H:%M:%S')} {line}")
+
+    def add_problem(self, part: str, code: str) -> None:
+        """Add the code of what went wrong with what its kind is; the sentence that a person reads may name a patient."""
+        kind = next((words for start, words in KINDS.items() if code.startswith(start)), "see docs/troubleshooting.md")
+        self.add(f"{part}: {code or 'no code'} ({kind})")
 
     def add_event(self, event: Event) -> None:
         """Add an event's name and the ids in it; its words may name a patient and stay out."""

@@ -22,11 +22,11 @@ class Placing:
     ----------
     buttons : {"point": button, "box": button, "scribble": button}, checkable.
     on_placed : called with (case, kind) when something was placed that lies in the CT.
-    on_problem : called with (sentence, hint).
+    on_problem : called with the error that says what is wrong with what was placed.
     """
 
     def __init__(self, buttons: Mapping[str, Any], keys: WindowKeys, on_placed: Callable[[Case, str], None],
-                 on_problem: Callable[[str, str], None]) -> None:
+                 on_problem: Callable[[CTReasonerError], None]) -> None:
         self._buttons, self._keys, self._on_placed, self._on_problem = dict(buttons), keys, on_placed, on_problem
         self.kind, self._case = "", None
         self._arrived: tuple[Case, str] | None = None
@@ -67,7 +67,8 @@ class Placing:
             case.prompts.check()
         except CTReasonerError as error:
             case.prompts.clear()
-            self._on_problem(str(error), error.hint or _("Click inside the CT."))
+            error.hint = error.hint or _("Click inside the CT.")
+            self._on_problem(error)
             return
         self._on_placed(case, kind)
 
