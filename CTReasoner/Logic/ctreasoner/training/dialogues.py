@@ -81,6 +81,12 @@ class Composer:
         rng, turns, known = self.rng, [], []
         pool = [k for k in OBJECTS if k != "lung_nodule" and k not in new]
         for _ in range(rng.choice((0, 0, 0, 1, 1, 2))):
+            if rng.random() < 0.25:                              # something was clicked, a nodule more often than not
+                key = rng.choice(["lung_nodule"] * 6 + ["thing", *(k for k in pool if k not in known)])
+                sample = prompts.draw(rng, self.split, "click")
+                turns.append(Turn(sample.text, self.processor.plan(list(sample.routes), [(len(known) + 1, key, False)])))
+                known.append(key)
+                continue
             keys = rng.sample([k for k in pool if k not in known], rng.choice((1, 1, 2, 3)))
             turns.append(self._turn(keys, len(known) + 1)[0])
             known += keys
