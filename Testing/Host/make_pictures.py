@@ -19,6 +19,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1] / "CTReasoner" / "Logic")]
 import host  # noqa: E402
 import slicer  # noqa: E402
 from ctreasoner.events import Look  # noqa: E402
+from PIL import Image  # noqa: E402
 from PyQt5 import QtGui, QtWidgets  # noqa: E402
 
 MODULE = HERE.parents[1] / "CTReasoner" / "CTReasoner.py"
@@ -66,11 +67,12 @@ def main(out: Path, recording: Path) -> None:
     app.process(200)
     host.grab(out / "module-start.png")
     engine = controller.engine_box.engine
+    engine.speed = 1e-3                 # stands still until it is told how far to play
     ui.promptLineEdit.text = engine.recording.question
     ui.askButton.click()
     app.wait_for(lambda: engine._playing, 20)
     looks = [e.t for e in engine.recording.events if isinstance(e, Look)]
-    for number, name in ((0, "module-first-look.png"), (2, "module-closer-look.png")):
+    for number, name in ((0, "module-first-look.png"), (1, "module-closer-look.png")):
         play_until(app, controller, looks[number] + 0.01)
         host.grab(out / name)
     engine.speed = 1e3
@@ -97,6 +99,8 @@ def main(out: Path, recording: Path) -> None:
     host.grab(out / "module-refused.png")
     host.check_handlers()
     app.close()
+    for picture in [*out.glob("module-*.png"), *out.glob("panel-*.png")]:
+        Image.open(picture).convert("RGB").quantize(200).save(picture, optimize=True)       # a third of the size
 
 
 if __name__ == "__main__":
