@@ -119,7 +119,8 @@ def test_cancel_and_failure_are_said(opened) -> None:
 
 
 def test_too_little_space_is_said_before_start(opened) -> None:
-    opened.double.problem.update(code="CTR-RES-001", sentence="The engine needs 2,250 MB; 900 MB are free there.", hint="Free some space.")
+    opened.double.problem.update(code="CTR-RES-001", sentence="The engine needs 2,250 MB; 900 MB are free there.",
+                                 hint="Free some space.")
     host.click(opened.ui.installButton)
     opened.app.process(80)
     assert "install: CTR-RES-001" in opened.box.install._log.text()

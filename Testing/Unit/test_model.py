@@ -13,7 +13,8 @@ from ctreasoner.errors import ModelError, UsageError
 from ctreasoner.evaluation import probe, proofs
 from ctreasoner.evaluation.asking import ask
 from ctreasoner.events import Click, Failed, Look, Mask, Measurement, PromptBox
-from ctreasoner.model import prompting, weights
+from ctreasoner.geometry import View, Volume, to_grid
+from ctreasoner.model import closer, prompting, weights
 from ctreasoner.model.language import CTReasonerForConditionalGeneration, pooled_tokens, region_features
 from ctreasoner.model.processor import CTReasonerProcessor
 from ctreasoner.model.vision import VisionConfig, VisionModel, face_positions
@@ -287,3 +288,21 @@ def test_a_click_on_a_finding_corrects_it_whatever_the_words_say(engine) -> None
     seen = ask(engine, volume, "add this part", conversation="corrected", clicks=(click,))
     masks = [e for e in seen.events if isinstance(e, Mask)]
     assert [m.stage for m in masks] == ["refined"] and masks[0].object == target
+
+
+@pytest.mark.parametrize("turn", [0.0, 0.2])
+def test_only_what_can_be_positive_is_resampled_and_nothing_is_lost(turn) -> None:
+    affine = np.diag([0.8, -0.9, 1.5, 1.0])
+    affine[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]] @ affine[:2, :2]
+    volume = Volume(np.zeros((60, 55, 40), np.int16), affine)
+    lo, hi = volume.extent_ras()
+    view = View(centre_ras=tuple((lo + hi) / 2), shape=(32, 32, 32), spacing_mm=(2.0,) * 3)
+    logits = np.full(view.shape, -3.0, np.float32)
+    logits[12:19, 10:16, 14:20] = np.random.default_rng(0).normal(0, 4, (7, 6, 6))
+    whole, part = np.zeros(volume.shape, bool), np.zeros(volume.shape, bool)
+    for target, (values, first) in ((whole, to_grid(logits, view, volume)), (part, closer.on_grid(logits, view, volume))):
+        target[tuple(slice(f, f + n) for f, n in zip(first, values.shape, strict=True))] = values > 0
+        size = values.size
+    assert whole.any() and np.array_equal(whole, part)
+    assert size < 0.2 * volume.voxels.size
+    assert closer.on_grid(np.full(view.shape, -1.0), view, volume)[0].size == 0

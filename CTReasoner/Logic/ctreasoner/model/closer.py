@@ -49,8 +49,19 @@ def _inside(box: Faces, view: View) -> bool:
 
 
 def on_grid(logits: np.ndarray, view: View, volume: Volume) -> tuple[np.ndarray, np.ndarray]:
-    """(logits [i, j, k] on a crop of the CT's grid, first voxel (3,)); everything outside the view is background."""
-    values, first = to_grid(np.ascontiguousarray(logits, np.float32), view, volume)
+    """(logits [i, j, k] on a crop of the CT's grid, first voxel (3,)); everything outside the crop is background.
+
+    The crop reaches one view voxel beyond the positive logits: no interpolated value farther out can be positive, and the time
+    grows with the object, not with the view.
+    """
+    positive = np.asarray(logits) > 0
+    if not positive.any():
+        return np.zeros((0, 0, 0), np.float32), np.zeros(3, int)
+    lower, upper = np.array(view.lo, float), np.array(view.hi, float)
+    for axis in range(3):
+        line = np.flatnonzero(positive.any(axis=tuple(a for a in range(3) if a != axis)))
+        lower[axis], upper[axis] = (view.lo[axis] + view.spacing_mm[axis] * n for n in (line[0] - 1, line[-1] + 2))
+    values, first = to_grid(np.ascontiguousarray(logits, np.float32), view, volume, lower, upper)
     return values, np.asarray(first)
 
 
