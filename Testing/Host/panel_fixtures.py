@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import host
 import numpy as np
+import pytest
 import slicer
 from panel_doubles import ScriptedEngine
 
 SPACING = 3.0
 SHAPE = (64, 60, 50)        # i, j, k
+
+
+@pytest.fixture(scope="module", name="slicer_app")
+def still_window():
+    """A small window that does not render: tests about the panel would wait for software rendering most of their time."""
+    application = host.Application(size=(760, 420)).show()
+    slicer.app.pauseRender()
+    yield application
+    application.close()
+    host.take_failures()
 
 
 def a_ct(name: str = "CT", shape=SHAPE):

@@ -12,19 +12,9 @@ import slicer
 from client_bench import DOUBLES, LONGEST_S
 from ctreasoner.client.local import LocalEngine
 from fake_engine import FIRST, SHAPE, phantom_volume
-from panel_fixtures import Panel
+from panel_fixtures import Panel, still_window  # noqa: F401 (a fixture)
 
 RETURN = 0x01000004
-
-
-@pytest.fixture(scope="module")
-def slicer_app():
-    """A small window that does not render."""
-    application = host.Application(size=(760, 420)).show()
-    slicer.app.pauseRender()
-    yield application
-    application.close()
-    host.take_failures()
 
 
 class Live(Panel):

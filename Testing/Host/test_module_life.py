@@ -10,20 +10,10 @@ import list_files
 import pytest
 import slicer
 from host import cmake
-from panel_fixtures import Panel, a_ct
+from panel_fixtures import Panel, a_ct, still_window  # noqa: F401 (a fixture)
 
 MODULE = Path(__file__).resolve().parents[2] / "CTReasoner" / "CTReasoner.py"
 FOLDER = MODULE.parent
-
-
-@pytest.fixture(scope="module")
-def slicer_app():
-    """A small window that does not render."""
-    application = host.Application(size=(760, 420)).show()
-    slicer.app.pauseRender()
-    yield application
-    application.close()
-    host.take_failures()
 
 
 @pytest.fixture

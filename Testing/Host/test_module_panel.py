@@ -10,19 +10,9 @@ import qt
 import slicer
 from ctreasoner.errors import InputError
 from ctreasoner.events import Warning_
-from panel_fixtures import Panel, a_ct
+from panel_fixtures import Panel, a_ct, still_window  # noqa: F401 (a fixture)
 
 RETURN = 0x01000004         # Qt::Key_Return
-
-
-@pytest.fixture(scope="module")
-def slicer_app():
-    """A small window that does not render: these tests are about the panel, and software rendering takes most of their time."""
-    application = host.Application(size=(760, 420)).show()
-    slicer.app.pauseRender()
-    yield application
-    application.close()
-    host.take_failures()
 
 
 @pytest.fixture

@@ -7,20 +7,10 @@ from types import SimpleNamespace
 
 import host
 import pytest
-import slicer
 from ctreasoner.client.local import Message
+from panel_fixtures import still_window  # noqa: F401 (a fixture)
 
 LINES = ["Python: 3.12", "Download: about 450 MB. On disk: about 1,800 MB", "Time: 3 to 10 minutes", "torch 2.13.0: BSD-3-Clause"]
-
-
-@pytest.fixture(scope="module")
-def slicer_app():
-    """A small window that does not render."""
-    application = host.Application(size=(760, 420)).show()
-    slicer.app.pauseRender()
-    yield application
-    application.close()
-    host.take_failures()
 
 
 @dataclass

@@ -133,8 +133,8 @@ class LocalEngine:
 
         Parameters
         ----------
-        answered : how many answers of this conversation were given before this session began (of a scene that was loaded, say):
-        ids go on from there.
+        answered : how many answers of this conversation an earlier engine gave (those of a scene that was loaded, say); ids go on
+            from there.
         known : object id -> vocabulary key of objects of such answers, so that `request.edited` can name them.
         """
         self.start()

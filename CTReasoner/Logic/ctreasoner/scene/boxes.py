@@ -67,21 +67,26 @@ class BoxPool:
         self._shown = {name: kept for name, kept in self._shown.items() if kept[0] is not node}
 
     def _new(self) -> Any:
-        node = slicer.vtkMRMLMarkupsROINode()
-        node.SetAttribute(ROLE, "1")
-        node.SetLocked(True)
-        self.scene.AddNode(node)
-        node.CreateDefaultDisplayNodes()
-        node.SetNodeReferenceID(CT, self.ct.GetID())
+        node = add_markup(self.scene, self.ct, slicer.vtkMRMLMarkupsROINode(), ROLE)
         display = node.GetDisplayNode()
         display.SetHandlesInteractive(False)
-        display.SetPropertiesLabelVisibility(True)  # the name of the node beside the box
-        display.SetPointLabelsVisibility(False)
         display.SetGlyphScale(0.05)  # no dot in the middle of what is to be seen
         display.SetFillOpacity(0.06)
         display.SetTextScale(2.5)
         hierarchy.place(self.scene, node, self.ct, FOLDER)
         return node
+
+
+def add_markup(mrml_scene: Any, ct_node: Any, node: Any, role: str) -> Any:
+    """Add a locked markup that belongs to a CT, with its name and no names of points beside it, and return it."""
+    node.SetAttribute(role, "1")
+    node.SetLocked(True)
+    mrml_scene.AddNode(node)
+    node.CreateDefaultDisplayNodes()
+    node.SetNodeReferenceID(CT, ct_node.GetID())
+    node.GetDisplayNode().SetPropertiesLabelVisibility(True)
+    node.GetDisplayNode().SetPointLabelsVisibility(False)
+    return node
 
 
 def nodes_of(mrml_scene: Any, ct_node: Any, class_name: str) -> list[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import slicer
 
 from . import hierarchy
-from .boxes import ASIDE, CT, nodes_of
+from .boxes import ASIDE, add_markup, nodes_of
 
 ROLE = "CTReasoner.Evidence"
 COLOUR = (1.0, 0.95, 0.35)
@@ -55,15 +55,8 @@ class EvidenceLine:
             self.node = self.line = None
 
     def _new(self) -> Any:
-        node = slicer.vtkMRMLMarkupsLineNode()
-        node.SetAttribute(ROLE, "1")
-        node.SetLocked(True)
-        self.scene.AddNode(node)
-        node.CreateDefaultDisplayNodes()
-        node.SetNodeReferenceID(CT, self.ct.GetID())
+        node = add_markup(self.scene, self.ct, slicer.vtkMRMLMarkupsLineNode(), ROLE)
         display = node.GetDisplayNode()
         display.SetSelectedColor(*COLOUR)
-        display.SetPropertiesLabelVisibility(True)
-        display.SetPointLabelsVisibility(False)
         hierarchy.place(self.scene, node, self.ct)
         return node
