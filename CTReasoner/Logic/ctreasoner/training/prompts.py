@@ -24,14 +24,14 @@ from ctreasoner.vocabulary import Vocabulary
 __all__ = ["INTENTS", "REFERENCES", "ROUTES", "TOPICS", "Mention", "PromptSample", "draw", "frames", "synonyms_for"]
 
 INTENTS = {  # name: share in draws without an intent
-    "segment": 0.20,
-    "detect": 0.13,
-    "describe": 0.22,
+    "segment": 0.19,
+    "detect": 0.11,
+    "describe": 0.20,
     "mixed": 0.12,
     "click": 0.06,
-    "click_named": 0.05,
-    "followup": 0.11,
-    "question_unsupported": 0.08,
+    "click_named": 0.04,
+    "followup": 0.14,
+    "question_unsupported": 0.11,
     "needs_click": 0.03,
 }
 ROUTES = ("detect", "segment", "describe")
@@ -330,7 +330,7 @@ class _Writer:
         paired = [key for key in free if phrases.pair_of(key) in free]
         if paired and rng.random() < (0.7 if force else 0.1):
             return [self._both(rng.choice(paired))]
-        count = rng.choices((1, 2, 3, 4, 5), (0, 60, 28, 8, 4) if force else (64, 19, 10, 5, 2))[0]
+        count = rng.choices((1, 2, 3, 4, 5), (0, 60, 28, 8, 4) if force else (52, 20, 14, 10, 4))[0]
         chosen = []
         for _ in range(count):
             pair = [key for key in paired if key not in self.used and phrases.pair_of(key) not in self.used]

@@ -57,7 +57,7 @@ class Sampler:
     """Draws samples from the training cases; `mixture` are the shares of thorax, neck and nodule views."""
 
     def __init__(self, cases: list[Prepared], seed: int, mixture: tuple[float, float, float] = (0.64, 0.23, 0.13),
-                 overview: float = 0.2):
+                 overview: float = 0.35):
         self.rng = np.random.default_rng(seed)
         self.thorax = [c for c in cases if c.source == "segthor"]
         self.neck = [c for c in cases if c.source == "openkbp"]
@@ -84,13 +84,15 @@ class Sampler:
         return self._sample(case, self.look_pose(case))
 
     def overview_pose(self, case: Prepared) -> tuple[Pose, tuple[int, int] | None]:
-        """The whole scan, or a part of it cut along z, at 4.5 to 8 mm."""
+        """The whole scan, a part of it cut along z, or a part that an object lies beyond; at 4.5 to 8 mm."""
         rng, n = self.rng, case.hu.shape
-        z_range = None
-        if rng.random() < 0.55:
+        z_range, kind = None, rng.random()
+        if kind < 0.3:
             length = int(n[2] * rng.uniform(0.3, 0.9))
             start = int(rng.integers(0, n[2] - length + 1))
             z_range = (start, start + length)
+        elif kind < 0.7:
+            z_range = self._beyond(case)
         z0, z1 = z_range or (0, n[2])
         extent = np.array([n[0], n[1], z1 - z0]) * case.spacing
         spacing = float(np.clip(extent.max() / SIDE * rng.uniform(1.0, 1.2), 4.5, 8.0))
@@ -98,10 +100,21 @@ class Sampler:
         matrix = augment.random_matrix(rng, scale=(0.9, 1.12))
         return Pose(centre, spacing, (SIDE,) * 3, matrix), z_range
 
+    def _beyond(self, case: Prepared) -> tuple[int, int] | None:
+        """A part of the scan that ends 0 to 40 mm before some object begins; None where nothing would be left of it."""
+        rng, (n, mm) = self.rng, (case.hu.shape[2], case.spacing[2])
+        lower, upper = case.boxes[case.present[rng.integers(len(case.present))]]
+        gap = rng.uniform(0, 40)
+        parts = [(0, int((lower[2] - gap) / mm)), (math.ceil((upper[2] + gap) / mm), n)]
+        parts = [(a, b) for a, b in parts if (b - a) * mm >= 45]
+        return parts[rng.integers(len(parts))] if parts else None
+
     def look_pose(self, case: Prepared, key: str | None = None) -> Pose:
         """A close view round the spacing at which the engine looks: shared by several objects, centred on none in particular."""
         rng = self.rng
-        key = key or case.present[rng.integers(len(case.present))]
+        if key is None:
+            thin = "esophagus" in case.present and rng.random() < 0.25          # the hardest to learn
+            key = "esophagus" if thin else case.present[rng.integers(len(case.present))]
         lower, upper = case.boxes[key]
         low, high = (2.5, 3.8) if case.source == "segthor" else (2.2, 3.5)
         spacing = math.exp(rng.uniform(math.log(low), math.log(high)))
@@ -171,14 +184,17 @@ class Sampler:
         rng, empty = self.rng, None
         order = list(named)
         rng.shuffle(order)
-        # Mostly what can be seen; lungs are learned in no time and leave their place to thin organs.
+        # Looks ask mostly for what can be seen; lungs are learned in no time and leave their place to thin organs.
         order.sort(key=lambda key: -(rng.random() < (0.3 if key.startswith("lung") else 0.9)) * (share[key] > 0.03))
+        if whole and rng.random() < 0.8:                                 # what lies beyond, two of the four queries at most
+            beyond = [key for key in order if share[key] < 0.03][:2]
+            order = beyond + [key for key in order if key not in beyond]
         if erased:
             order = [erased] + [key for key in order if key != erased]
         elsewhere = ABOVE_THORAX if case.source == "segthor" else ()
         if case.source == "openkbp" and z_range and z_range[0] * case.spacing[2] > case.boxes.get("mandible", [[0, 0, 1e9]])[0][2]:
             elsewhere = BELOW_NECK
-        if whole and elsewhere and rng.random() < 0.5:
+        if whole and elsewhere and rng.random() < 0.6:
             order.insert(int(rng.integers(0, 3)), elsewhere[rng.integers(len(elsewhere))])
         keys = order[:QUERIES]
         if rng.random() < 0.4 or len(keys) < QUERIES:
