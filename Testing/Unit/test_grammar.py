@@ -83,9 +83,21 @@ def is_token(text: str) -> bool:
     return len(text) > 2 and text[0] == "<" and text[-1] == ">"
 
 
+def words(processor, objects: int = 12) -> list[int]:
+    """Every token that may stand in the words about so many objects."""
+    return [*grammar.plain_tokens(processor.pieces, processor.slots),
+            *grammar.spoken_tokens(processor.ids, objects, set(processor.slots))]
+
+
+def test_words_speak_of_the_objects_of_the_answer_and_of_what_each_can_show() -> None:
+    ids = tiny_model.processor().ids
+    allowed = grammar.spoken_tokens(ids, 2, {"volume"})
+    assert sorted(allowed) == sorted(ids[t] for t in ("<obj:1>", "<obj:2>", "<slot:volume>", "<end>"))
+
+
 def test_no_piece_with_a_digit_may_stand_in_words() -> None:
     processor = tiny_model.processor()
-    allowed = grammar.word_tokens(processor.ids, processor.pieces, processor.slots)
+    allowed = words(processor)
     written = [processor.decode([i]) for i in allowed if not is_token(processor.pieces[i])]
     assert len(written) > 100
     assert not [text for text in written if any(c.isdigit() for c in text)]
@@ -96,7 +108,7 @@ def test_no_piece_with_a_digit_may_stand_in_words() -> None:
 @given(st.data())
 def test_words_of_any_allowed_pieces_hold_no_number(data) -> None:
     processor = tiny_model.processor()
-    allowed = grammar.word_tokens(processor.ids, processor.pieces, processor.slots)
+    allowed = words(processor)
     drawn = [i for i in data.draw(st.lists(st.sampled_from(allowed), max_size=40)) if not is_token(processor.pieces[i])]
     text = processor.decode(drawn)
     assert not any(c.isnumeric() and ord(c) < 128 for c in text)

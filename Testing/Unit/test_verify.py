@@ -166,6 +166,21 @@ def test_the_three_noes_are_held_against_what_was_exported(text, state, verdict)
     assert all(c.verdict == ("verified" if "is here" in text else "refuted") for c in verify(text, [there], volume))
 
 
+def test_a_size_word_that_the_diameter_beside_it_contradicts_is_refuted():
+    volume = ct((64, 64, 72), (2.5, 2.5, 2.5), hu=0)
+    mask = arch(volume, bend=32, ascending=16, descending=14.2, top=45, down=40)
+    aorta = Exported(object="a1.o1", display="Aorta", key="aorta", mask=mask, obj=VOCABULARY["aorta"])
+    facts = Facts(object="a1.o1", display="Aorta", obj=aorta.obj,
+                  measured={m.name: m for m in measure(mask, (0, 0, 0), volume, aorta.obj, False, (0, 0, 0))})
+    word = "The aorta is dilated."
+    shown, _ = render(fill([word + " The <slot:segment> has a diameter of <slot:segment_diameter> at most, <slot:versus_reference> "
+                            "the limit of <slot:reference_upper>."], [facts]))
+    assert "below the limit" in shown
+    assert [c.verdict for c in verify(word, [aorta], volume)] == ["verified"]           # near the limit either word passes
+    verdicts = {c.claim["kind"]: c.verdict for c in verify(shown, [aorta], volume)}
+    assert verdicts.pop("size") == "refuted" and set(verdicts.values()) == {"verified"}
+
+
 def test_masks_are_read_back_from_disk(tmp_path):
     volume, everything = body()
     mask = everything[0][1].mask

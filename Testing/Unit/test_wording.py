@@ -8,7 +8,19 @@ import re
 import pytest
 from ctreasoner.appearance.attributes import ATTRIBUTES, attributes_for, values_for
 from ctreasoner.appearance.measure import NAMES, Measured
-from ctreasoner.appearance.wording import SLOTS, Facts, Slot, fill, render, rounded, short_source, side_words, slot_tokens, spoken
+from ctreasoner.appearance.wording import (
+    SLOTS,
+    Facts,
+    Slot,
+    fill,
+    fillable,
+    render,
+    rounded,
+    short_source,
+    side_words,
+    slot_tokens,
+    spoken,
+)
 from ctreasoner.training import wordings
 from ctreasoner.vocabulary import Vocabulary
 
@@ -90,6 +102,26 @@ def test_the_aorta_is_held_against_the_reference_of_the_part_nearest_to_its_limi
     text, _ = render(fill(["The <slot:segment> measures <slot:segment_diameter>, <slot:versus_reference> the limit of "
                            "<slot:reference_upper> (<slot:reference_source>)."], [facts]))
     assert text.startswith("The descending aorta measures 33 mm, above the limit of 30 mm (") and text.count("(") == 1
+
+
+def test_a_value_that_rounds_to_its_limit_shows_one_more_digit():
+    facts = Facts(object="o", display="Aorta", obj=VOCABULARY["aorta"], measured=measured(diameter_max_descending=29.6))
+    text, _ = render(fill(["It measures <slot:segment_diameter>, <slot:versus_reference> the limit of <slot:reference_upper>."],
+                          [facts]))
+    assert text == "It measures 29.6 mm, below the limit of 30 mm."
+
+
+def test_only_slots_that_say_something_of_an_object_may_be_filled():
+    heart = Facts(object="h", display="Heart", obj=VOCABULARY["heart"], measured=measured(volume=600.0, mean_hu=40.0))
+    cord = Facts(object="c", display="Spinal cord", obj=VOCABULARY["spinal_cord"], measured=measured(volume=30.0, diameter_max=None))
+    aorta = Facts(object="a", display="Aorta", obj=VOCABULARY["aorta"], measured=measured(diameter_max_descending=None))
+    boxed = Facts(object="b", display="Heart", obj=VOCABULARY["heart"], box_size_mm=(90, 80, 70))
+    assert {"volume", "mean_hu", "reference_volume"} <= fillable(heart)
+    assert not {"diameter_max", "segment", "box_size", "larger", "askable"} & fillable(heart)
+    assert "diameter_max" in fillable(cord)                          # it says that the cord is too thin
+    assert "segment_diameter" in fillable(aorta)
+    assert fillable(boxed) == {"box_size"}
+    assert "larger" in fillable(heart, [heart, cord])
 
 
 def test_what_could_not_be_measured_says_why():

@@ -170,9 +170,15 @@ class Answering:
         for o in objects:
             state = "lost" if o.state in ("absent", "outside") and o.looks else o.state
             told.append((o.key, state, o.categories if state == "present" and o.mask is not None else {}))
-        words = self.engine.speaker.say(thought, told)
+        words = self.engine.speaker.say(thought, told, self._slots(objects))
         self.conversation.said.append((words, [o.number for o in objects]))
         yield from self._checked(words, objects)
+
+    def _slots(self, objects: list[Known]) -> list[set[str]]:
+        """For each object what its slots can show; without an object, what the scan can be asked for."""
+        from ctreasoner.appearance.wording import fillable
+        facts = [self._facts(o) for o in objects]
+        return [fillable(f, facts) for f in facts] or [{"askable"}]
 
     def _checked(self, words: str, objects: list[Known]) -> Iterator[Event]:
         """Fills the slots, checks every sentence against what was exported, and leaves out what states a finding unchecked."""

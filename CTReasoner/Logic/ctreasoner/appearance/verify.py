@@ -22,6 +22,7 @@ _TOLERANCE = {   # absolute, relative; beside half of the last digit that was sa
     "calcified_volume": (0.02, 0.05), "gas_volume": (0.02, 0.03), "equivalent_diameter": (0.2, 0.01),
     "long_axis": (1.0, 0.05), "short_axis": (1.0, 0.08), "diameter": (1.5, 0.16),
 }
+_AGAINST_LIMIT = " against its limit"
 MIDLINE_MM, SIDE_MM = 22.0, 3.0   # 'in the midline' up to this far off; a side from this far on
 
 
@@ -70,7 +71,22 @@ def verify(text: str, objects: Sequence[Exported] | Mapping[str, Exported], volu
     out: list[Checked] = []
     for start, end in sentences(text):
         out += reader.read(text[start:end], start)
-    return sorted(out, key=lambda c: (c.start, c.end))
+    return sorted(_consistent(out), key=lambda c: (c.start, c.end))
+
+
+def _consistent(claims: list[Checked]) -> list[Checked]:
+    """A size word near its limit passes by itself; beside a diameter that lies on the other side of the limit it is refuted."""
+    sides: dict[str, set[str]] = {}
+    for c in claims:
+        if c.claim["kind"].endswith(_AGAINST_LIMIT) and c.verdict == VERIFIED:
+            sides.setdefault(c.claim["object"], set()).add("large" if c.said.startswith("above") else "normal")
+    out = []
+    for c in claims:
+        shown = sides.get(c.claim.get("object"), set()) if c.claim["kind"] == "size" else set()
+        if c.verdict == VERIFIED and shown and c.said not in shown:
+            c = replace(c, verdict=REFUTED, found=sorted(shown), rule="the diameter against its limit in the same text")
+        out.append(c)
+    return out
 
 
 def checked_text(text: str, spans: Sequence, objects: Mapping[str, Sequence], volume, vocabulary=None,
@@ -282,7 +298,7 @@ class _Reader:
         agrees = not said or (said[0] > limit - 0.5 if hit[1] == "above" else said[0] < limit + 0.5)
         slack = _TOLERANCE["diameter"][1] * limit
         right = counted > limit - slack if hit[1] == "above" else counted < limit + slack
-        self._add(hit.start(), hit.end(), obj, f"{name} against its limit", stands and agrees and right, hit[0],
+        self._add(hit.start(), hit.end(), obj, name + _AGAINST_LIMIT, stands and agrees and right, hit[0],
                   round(counted, 1), "vocabulary's reference; smallest cut through the tube",
                   limits_mm=sorted({float(r["upper_mm"]) for r in known}))
 

@@ -151,6 +151,21 @@ def fill_slot(name: str, facts: Facts, objects: Sequence[Facts] = (), askable: S
     return _missing(name, "unknown")
 
 
+def fillable(facts: Facts, objects: Sequence[Facts] = ()) -> set[str]:
+    """Slots that say something of an object: a value, or why just this one could not be measured here.
+
+    Whether a slot makes sense follows from which measurements an object has, never from their values.
+    """
+    return {name for name in SLOTS if name != "askable" and _says_something(name, facts, objects)}
+
+
+def _says_something(name: str, facts: Facts, objects: Sequence[Facts]) -> bool:
+    if fill_slot(name, facts, objects).measured or SLOTS[name] in facts.measured:
+        return True
+    held = _DERIVED.get(name) is _against_reference and facts.obj is not None
+    return held and any(reference_name(r) in facts.measured for r in references(facts.obj))
+
+
 def rounded(value: float, unit: str) -> str:
     """Write a value as people read it: three figures for volumes, whole HU and per cent, millimetres to 0.1 below 20."""
     if unit == "ml":
@@ -230,12 +245,18 @@ def _against_reference(slot: str, facts: Facts, objects: Sequence[Facts]) -> Slo
     value = facts.measured[name]
     text = {
         "segment": SEGMENT_WORDS.get(name, spoken(facts.display)),
-        "segment_diameter": rounded(value.value, value.unit),
+        "segment_diameter": _beside(value.value, reference["upper_mm"], value.unit),
         "reference_upper": rounded(reference["upper_mm"], "mm"),
         "reference_source": short_source(reference["source"]),
         "versus_reference": "above" if value.value > reference["upper_mm"] else "below",
     }[slot]
     return _measured(slot, facts, name, text)
+
+
+def _beside(value: float, limit: float, unit: str) -> str:
+    """A value next to its limit: with one more digit where rounding would make them the same."""
+    text = rounded(value, unit)
+    return f"{value:.1f} {UNITS[unit]}" if text == rounded(limit, unit) and value != limit else text
 
 
 def _against_range(slot: str, facts: Facts, objects: Sequence[Facts]) -> Slot:

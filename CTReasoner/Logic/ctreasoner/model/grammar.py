@@ -11,7 +11,8 @@ After the plan every new object has a block of its own that sees the plan but no
     words   := <WORDS> (<obj:n> name state category*)* <SAY> (word | <obj:n> | <slot:..>)* <end>
 
 `<ASKED>` stands for something that has no learned name; the words it refers to are pointed at in the prompt. `<THING>` is
-legal only with a click, box or scribble. Numbers cannot be written: pieces with a digit are never allowed.
+legal only with a click, box or scribble. Numbers cannot be written: pieces with a digit are never allowed, and a slot only
+where it says something of the object that was named last.
 """
 from __future__ import annotations
 
@@ -140,9 +141,12 @@ def category_choices(ids: dict[str, int], key: str) -> list[tuple[str, list[tupl
             for attribute in attributes_for(key)]
 
 
-def word_tokens(ids: dict[str, int], pieces: dict[int, str], slots: list[str]) -> list[int]:
-    """Ids that may stand in the words of an answer: pieces without digits, slots, object tokens and <end>."""
+def plain_tokens(pieces: dict[int, str], slots: list[str]) -> list[int]:
+    """Ids of the pieces that words are made of: none with a meaning of its own, none with a digit."""
     special = set(special_tokens(slots))
-    plain = [i for i, text in pieces.items() if text not in special and not any(c.isdigit() for c in text)]
-    spoken = [ids[t] for t in (*OBJECT_TOKENS, *(f"<slot:{name}>" for name in slots), "<end>")]
-    return sorted({*plain, *spoken})
+    return sorted(i for i, text in pieces.items() if text not in special and not any(c.isdigit() for c in text))
+
+
+def spoken_tokens(ids: dict[str, int], objects: int, slots: set[str]) -> list[int]:
+    """Ids beside the plain pieces that may stand in the words of an answer with so many objects: `slots` of the one spoken of."""
+    return sorted(ids[t] for t in (*OBJECT_TOKENS[:objects], *(f"<slot:{name}>" for name in slots), "<end>"))

@@ -37,8 +37,7 @@ class Speaker:
         self.language, self.processor = language, processor
         self.t = processor.ids
         self.whole_tokens, self.look_tokens = whole_tokens, look_tokens
-        self._words = torch.full((len(processor.tokenizer),), float("-inf"))
-        self._words[grammar.word_tokens(self.t, processor.pieces, processor.slots)] = 0.0
+        self._plain = grammar.plain_tokens(processor.pieces, processor.slots)
 
     @torch.inference_mode()
     def think(self, question: Question, whole: Sight, points: list[tuple[Tensor, Tensor]], known: dict[int, str | None],
@@ -97,16 +96,23 @@ class Speaker:
         return out
 
     @torch.inference_mode()
-    def say(self, thought: Thought, told: list[tuple[str | None, str, dict[str, str]]]) -> str:
-        """The words of the answer with their slots, from (key, state, categories) of its objects."""
+    def say(self, thought: Thought, told: list[tuple[str | None, str, dict[str, str]]], slots: list[set[str]]) -> str:
+        """The words of the answer with their slots, from (key, state, categories) of its objects.
+
+        `slots` holds, for each object, the names of the slots that say something of it (of the scan, where there is no object).
+        """
         self._back(thought)
         embeds = self.language.embed(torch.tensor([self.processor.told(told)]))
+        allowed = [self._plain + grammar.spoken_tokens(self.t, len(told), names) for names in slots]
+        objects = {self.t[text]: n for n, text in enumerate(grammar.OBJECT_TOKENS[:len(told)])}
         out: list[int] = []
+        current = 0
         while len(out) < MOST_WORDS:
             logits, _, thought.cache = self.language(embeds, cache=thought.cache)
-            token = int((logits[0, -1] + self._words).argmax())
+            token = allowed[current][int(logits[0, -1, allowed[current]].argmax())]
             if token == self.t["<end>"]:
                 break
+            current = objects.get(token, current)
             out.append(token)
             embeds = self.language.embed(torch.tensor([[token]]))
         return self.processor.decode(out)
