@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[2] / "CTReasoner" / "Logic" / "ctreasoner"
 
-GROUND = {"errors", "events", "checked", "geometry", "resampling", "vocabulary", "version", "answer"}
+GROUND = {"errors", "events", "checked", "geometry", "resampling", "components", "vocabulary", "version", "answer"}
 BELOW_ENGINE = GROUND | {"model", "appearance", "io", "experts"}
 ENGINE = {"engine", "answering", "looking", "conversation"}  # one thing in four files
 FRONT = BELOW_ENGINE | ENGINE | {"dicom", "report"}

@@ -113,7 +113,7 @@ def test_a_value_that_rounds_to_its_limit_shows_one_more_digit():
 
 def test_only_slots_that_say_something_of_an_object_may_be_filled():
     heart = Facts(object="h", display="Heart", obj=VOCABULARY["heart"], measured=measured(volume=600.0, mean_hu=40.0))
-    cord = Facts(object="c", display="Spinal cord", obj=VOCABULARY["spinal_cord"], measured=measured(volume=30.0, diameter_max=None))
+    cord = Facts(object="c", display="Spinal cord", obj=VOCABULARY["spinal_cord"], measured=measured(volume=30, diameter_max=None))
     aorta = Facts(object="a", display="Aorta", obj=VOCABULARY["aorta"], measured=measured(diameter_max_descending=None))
     boxed = Facts(object="b", display="Heart", obj=VOCABULARY["heart"], box_size_mm=(90, 80, 70))
     assert {"volume", "mean_hu", "reference_volume"} <= fillable(heart)

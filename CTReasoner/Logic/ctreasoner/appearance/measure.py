@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ctreasoner.components import Components
 from ctreasoner.geometry import Volume, body_extent, box_of
 
 from . import axial, tubular
@@ -179,17 +180,24 @@ def _counted(hu: np.ndarray) -> np.ndarray:
 
 def eroded(mask: np.ndarray, spacing, depth_mm: float = CORE_MM) -> np.ndarray:
     """The mask without what lies within ``depth_mm`` of its surface along an axis, at least one voxel."""
-    out = np.pad(mask, 1)
     for axis in range(3):
-        for _ in range(max(1, round(depth_mm / float(spacing[axis])))):
-            inner = np.zeros_like(out)
-            at = [slice(None)] * 3
-            at[axis] = slice(1, -1)
-            before, after = list(at), list(at)
-            before[axis], after[axis] = slice(0, -2), slice(2, None)
-            inner[tuple(at)] = out[tuple(at)] & out[tuple(before)] & out[tuple(after)]
-            out = inner
-    return out[1:-1, 1:-1, 1:-1]
+        mask = _shrunk(mask, axis, max(1, round(depth_mm / float(spacing[axis]))))
+    return mask
+
+
+def _shrunk(mask: np.ndarray, axis: int, depth: int) -> np.ndarray:
+    """Voxels whose neighbours along an axis, up to ``depth`` away on both sides, all belong to the mask."""
+    out = np.pad(mask, [(depth, depth) if a == axis else (0, 0) for a in range(3)])
+    seen, wanted = 1, 2 * depth + 1
+    while seen < wanted:                       # the span that is seen doubles with each step
+        step = min(seen, wanted - seen)
+        out = _part(out, axis, slice(0, -step)) & _part(out, axis, slice(step, None))
+        seen += step
+    return out
+
+
+def _part(array: np.ndarray, axis: int, span: slice) -> np.ndarray:
+    return array[tuple(span if a == axis else slice(None) for a in range(3))]
 
 
 def _patchiness(crop: _Crop, core: np.ndarray) -> float | None:
@@ -214,23 +222,19 @@ def _block_sums(array: np.ndarray, factors) -> np.ndarray:
 
 def calcified(crop: _Crop, median_hu: float, spread_hu: float) -> int:
     """Number of voxels of calcium: bright ones of the mask, without those of which most lie in something bright outside (bone)."""
-    from scipy import ndimage
-
     limit = NODULE_CALCIUM_HU if crop.key == "lung_nodule" else max(CALCIUM_HU, median_hu + max(90.0, 5 * spread_hu))
-    bright = crop.hu > limit
-    if not np.any(bright & crop.mask):
-        return 0
     first, shape = np.maximum(crop.first - 3, 0), crop.volume.shape
     last = np.minimum(crop.first + crop.mask.shape + 3, shape)
     around = crop.volume.voxels[tuple(slice(a, b) for a, b in zip(first, last, strict=True))] > limit
-    mask = np.zeros(around.shape, dtype=bool)
-    mask[tuple(slice(a, a + n) for a, n in zip(crop.first - first, crop.mask.shape, strict=True))] = crop.mask
-    labels, _ = ndimage.label(around)
-    total, inside = np.bincount(labels.ravel()), np.bincount(labels[mask], minlength=labels.max() + 1)
+    at = tuple(slice(a, a + n) for a, n in zip(crop.first - first, crop.mask.shape, strict=True))
+    if not np.any(around[at] & crop.mask):
+        return 0
+    mask = np.zeros_like(around)
+    mask[at] = crop.mask
+    parts = Components(around)
+    inside = parts.shared(mask)
     smallest = 5.0 / (1000 * crop.volume.voxel_ml)   # 5 mm3: less is noise
-    own = (inside > 0.5 * total) & (total >= smallest)
-    own[0] = False
-    return int(inside[own].sum())
+    return int(inside[(inside > 0.5 * parts.sizes) & (parts.sizes >= smallest)].sum())
 
 
 def _size_and_place(crop: _Crop, out: _Collector, body_centre_ras) -> None:

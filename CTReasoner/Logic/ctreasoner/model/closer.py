@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ctreasoner.components import Components
 from ctreasoner.geometry import View, Volume, to_grid
 from ctreasoner.model.eyes import Faces
 
@@ -67,21 +68,17 @@ def on_grid(logits: np.ndarray, view: View, volume: Volume) -> tuple[np.ndarray,
 
 def tidy(mask: np.ndarray, keep: str, most: int, seeds: list[tuple[int, int, int]] = ()) -> np.ndarray:
     """The component rule of an object: the largest `most` parts (at least a tenth of the largest), or those under the seeds."""
-    from scipy import ndimage
-
     if not mask.any():
         return mask
-    parts, count = ndimage.label(mask)
-    if count <= 1:
+    parts = Components(mask)
+    if len(parts.sizes) <= 1:
         return mask
-    under = {int(parts[s]) for s in seeds if all(0 <= i < n for i, n in zip(s, mask.shape, strict=True))} - {0}
+    under = {parts.part_at(s) for s in seeds} - {None}
     if under:
-        return np.isin(parts, list(under))
-    sizes = np.bincount(parts.ravel())[1:]
-    order = np.argsort(-sizes)
+        return parts.keep(under)
+    order = np.argsort(-parts.sizes)
     most = 1 if keep == "largest" else most
-    chosen = [i + 1 for i in order[:most] if sizes[i] >= 0.1 * sizes[order[0]]]
-    return np.isin(parts, chosen)
+    return parts.keep([p for p in order[:most] if parts.sizes[p] >= 0.1 * parts.sizes[order[0]]])
 
 
 def trimmed(mask: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
