@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.sequence import Sequence
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 SHAPE = (12, 10, 8)  # columns, rows, slices
@@ -81,3 +83,63 @@ def deflated(slices: list[Dataset], folder: Path) -> Path:
     for ds in slices:
         ds.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
     return save(slices, folder)
+
+
+def compressed(slices: list[Dataset], syntax: str, folder: Path) -> Path:
+    """Write slices in a compressed transfer syntax that pydicom can write."""
+    for ds in slices:
+        ds.compress(syntax)
+    return save(slices, folder)
+
+
+def jpeg_lossless(slices: list[Dataset]) -> list[Dataset]:
+    """Compress slices as JPEG lossless (process 14, selection value 1), by GDCM inside SimpleITK."""
+    import tempfile
+
+    import SimpleITK as sitk
+
+    writer = sitk.ImageFileWriter()
+    writer.SetImageIO("GDCMImageIO")
+    writer.SetUseCompression(True)
+    writer.SetCompressor("JPEG")
+    with tempfile.TemporaryDirectory() as folder:
+        writer.SetFileName(f"{folder}/slice.dcm")
+        for ds in slices:
+            kind = np.int16 if ds.PixelRepresentation else np.uint16
+            stored = np.frombuffer(ds.PixelData, kind).reshape(1, ds.Rows, ds.Columns)
+            writer.Execute(sitk.GetImageFromArray(stored))
+            written = pydicom.dcmread(f"{folder}/slice.dcm")
+            assert written.file_meta.TransferSyntaxUID == pydicom.uid.JPEGLosslessSV1
+            ds.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLosslessSV1
+            ds.PixelData = encapsulate(list(generate_frames(written.PixelData, number_of_frames=1)))
+            ds["PixelData"].VR = "OB"
+    return slices
+
+
+def multi_frame(slices: list[Dataset], order: list[int]) -> Dataset:
+    """Return an enhanced CT whose frames are the slices, in any order; what they share stands in the shared groups."""
+    whole = slices[0]
+    whole.SOPClassUID = whole.file_meta.MediaStorageSOPClassUID = pydicom.uid.EnhancedCTImageStorage
+    frames = []
+    for k in order:
+        frame, position = Dataset(), Dataset()
+        position.ImagePositionPatient = slices[k].ImagePositionPatient
+        frame.PlanePositionSequence = Sequence([position])
+        frames.append(frame)
+    shared, direction, measures, rescale, kernel = (Dataset() for _ in range(5))
+    direction.ImageOrientationPatient = whole.ImageOrientationPatient
+    measures.PixelSpacing, measures.SliceThickness = whole.PixelSpacing, whole.SliceThickness
+    rescale.RescaleSlope, rescale.RescaleIntercept, rescale.RescaleType = whole.RescaleSlope, whole.RescaleIntercept, "HU"
+    kernel.ConvolutionKernel = "Br40"
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = Sequence([direction]), Sequence([measures])
+    shared.PixelValueTransformationSequence, shared.CTReconstructionSequence = Sequence([rescale]), Sequence([kernel])
+    whole.SharedFunctionalGroupsSequence, whole.PerFrameFunctionalGroupsSequence = Sequence([shared]), Sequence(frames)
+    whole.NumberOfFrames = len(order)
+    if whole.file_meta.TransferSyntaxUID.is_encapsulated:
+        whole.PixelData = encapsulate([next(generate_frames(slices[k].PixelData, number_of_frames=1)) for k in order])
+    else:
+        whole.PixelData = b"".join(slices[k].PixelData for k in order)
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope",
+                    "RescaleIntercept"):
+        del whole[keyword]
+    return whole

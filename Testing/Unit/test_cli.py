@@ -22,7 +22,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeEngine:
     (tmp_path / "ct.nii.gz").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(session, "model_folder", lambda name: name)
-    monkeypatch.setattr(session, "load_volume", lambda path: phantom_volume())
+    monkeypatch.setattr(session, "load_volume", lambda path, series: phantom_volume())
     monkeypatch.setattr(session.Reasoner, "from_pretrained", lambda name, threads=None: Reasoner(double))
     monkeypatch.setattr(OutputFolder, "finish", lambda self: {"answer": "answer.json"})
     return double
@@ -88,7 +88,7 @@ def test_a_wrong_call_is_one_sentence(engine, capsys, arguments, code, sentence)
 
 
 def test_an_error_of_the_input_has_its_code(monkeypatch, engine, capsys) -> None:
-    def refuse(path):
+    def refuse(path, series):
         raise InputError("The file ends too early.", code="CTR-IO-010", hint="Copy it again.")
 
     monkeypatch.setattr(session, "load_volume", refuse)
@@ -116,7 +116,7 @@ def test_no_network_leaves_with_6(monkeypatch, capsys) -> None:
     (MemoryError(), 5), (OSError(28, "No space left on device"), 5), (ValueError("odd"), 1),
 ])
 def test_whatever_happens_there_is_no_traceback(monkeypatch, engine, capsys, error, code) -> None:
-    def fail(path):
+    def fail(path, series):
         raise error
 
     monkeypatch.setattr(session, "load_volume", fail)

@@ -1,4 +1,4 @@
-"""The front door for people: ``ctreasoner ask | chat | demo | objects | train | evaluate | bench``.
+"""The front door for people: ``ctreasoner ask | chat | demo | series | objects | train | evaluate | bench``.
 
 stdout holds the result, stderr the talk. ``--json`` prints the events as JSON lines (or one JSON value) on stdout instead.
 
@@ -25,6 +25,8 @@ try:
 except ImportError:  # pragma: no cover (the ground floor alone is installed)
     sys.exit("The command line needs the engine extra: pip install 'ctreasoner[engine]'.")
 
+from . import archiving
+
 app = typer.Typer(name="ctreasoner", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   rich_markup_mode=None,
                   help="Ask a CT a question; get looks, boxes, masks, and words in which every number is measured. "
@@ -41,6 +43,7 @@ Negatives = Annotated[list[str] | None, typer.Option("--negative", metavar="R,A,
 Boxes = Annotated[list[str] | None, typer.Option("--box", metavar="R,A,S,W,D,H", help="Centre and sizes of a box, mm.")]
 Scribbles = Annotated[list[str] | None, typer.Option("--scribble", metavar="'R,A,S R,A,S ...'", help="A line through it.")]
 Target = Annotated[str | None, typer.Option("--target", metavar="ID", help="The object of an earlier answer to refine.")]
+Series = Annotated[str | None, typer.Option("--series", metavar="NUMBER|UID", help="Which of several DICOM series is meant.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 
 
@@ -55,22 +58,22 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def ask(ct: Annotated[Path, typer.Argument(metavar="CT", help="NIfTI, NRRD, MetaImage, or a DICOM folder, zip or file.")],
         question: Annotated[str, typer.Argument(help="The question, in words.")] = "",
         click: Clicks = None, negative: Negatives = None, box: Boxes = None, scribble: Scribbles = None,
-        target: Target = None, out: Out = None, model: Model = "compact", threads: Threads = None, seed: Seed = 0,
-        json_: Json = False) -> None:
+        target: Target = None, series: Series = None, out: Out = None, model: Model = "compact", threads: Threads = None,
+        seed: Seed = 0, json_: Json = False) -> None:
     """Ask one question about one CT."""
     from .session import Prompts
 
     prompts = Prompts.parse(click, negative, box, scribble, target)
-    _begin(ct, model, threads, out, json_, seed).turn(question, prompts).close()
+    _begin(ct, model, threads, out, json_, seed, series=series).turn(question, prompts).close()
 
 
 @app.command()
-def chat(ct: Annotated[Path, typer.Argument(metavar="CT")], out: Out = None, model: Model = "compact",
-         threads: Threads = None, seed: Seed = 0, json_: Json = False) -> None:
+def chat(ct: Annotated[Path, typer.Argument(metavar="CT")], series: Series = None, out: Out = None,
+         model: Model = "compact", threads: Threads = None, seed: Seed = 0, json_: Json = False) -> None:
     """Ask several questions about one CT; a later one may speak of an earlier answer. /help lists the commands."""
     from .session import converse
 
-    session = _begin(ct, model, threads, out, json_, seed)
+    session = _begin(ct, model, threads, out, json_, seed, series=series)
     converse(session, _lines(sys.stdin.isatty()))
     session.close()
 
@@ -125,6 +128,9 @@ def bench(context: typer.Context) -> None:
     _forward(bench_main, context)
 
 
+archiving.add(app)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code; an error is one sentence on stderr, never a traceback."""
     arguments = sys.argv[1:] if argv is None else argv
@@ -172,11 +178,13 @@ def _complain(error: CTReasonerError, as_json: bool) -> int:
     return error.exit_code
 
 
-def _begin(ct: Path, model: str, threads: int | None, out: Path | None, json_: bool, seed: int, credit: str = ""):
+def _begin(ct: Path, model: str, threads: int | None, out: Path | None, json_: bool, seed: int, *, credit: str = "",
+           series: str | None = None):
     """Load the CT (cheap, may fail) before the model (dear), and open the output folder."""
     from .session import Session
 
-    return Session.begin(ct, model=model, threads=threads, out=out, as_json=json_, seed=seed, credit=credit)
+    return Session.begin(ct, series=series, model=model, threads=threads, out=out, as_json=json_, seed=seed,
+                         credit=credit)
 
 
 def _forward(program: Callable[[list[str]], object], context: typer.Context, *, wrap_json: bool = False) -> None:

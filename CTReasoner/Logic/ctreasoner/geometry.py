@@ -31,6 +31,7 @@ class Volume:
 
     voxels : [i, j, k] int16 or float32, HU; other number types are converted, to int16 where nothing is lost.
     affine : 4x4, voxel index (centre of voxel) -> RAS mm, without shear.
+    source, series : the path that it was read from, and which DICOM series of it.
     notes : what reading changed (a tilted gantry straightened, slices left out), one sentence each.
     """
 
@@ -38,6 +39,7 @@ class Volume:
     affine: np.ndarray
     name: str = ""
     source: str = ""
+    series: str = ""
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

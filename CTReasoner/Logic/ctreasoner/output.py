@@ -194,7 +194,7 @@ class OutputFolder:
                  for found, crop in segments]
         sources, template = (), None
         if self.source is not None and is_dicom(self.source):
-            sources, template = read_sources(self.source)
+            sources, template = read_sources(self.source, series=self.volume.series or None)
         model = self.answers[0].model if self.answers else {}
         target = self.folder / DICOM / "segmentation.dcm"
         target.parent.mkdir(exist_ok=True)

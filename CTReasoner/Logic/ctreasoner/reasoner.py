@@ -28,8 +28,10 @@ _HERE = Path(__file__).resolve().parent
 MODEL_FOLDERS = (_HERE.parent.parent / "Resources" / "Models", _HERE / "_models")
 
 
-def load_volume(path: str | Path) -> Volume:
+def load_volume(path: str | Path, series: str | None = None) -> Volume:
     """Return the CT that lies at ``path``: NIfTI, NRRD, MetaImage, a DICOM folder, zip or file.
+
+    ``series`` is the number or UID of one of several DICOM series.
 
     Raises
     ------
@@ -37,7 +39,7 @@ def load_volume(path: str | Path) -> Volume:
     """
     from .io import read_volume
 
-    return read_volume(Path(path))
+    return read_volume(Path(path), series=series)
 
 
 def model_folder(name_or_folder: str | Path = DEFAULT_MODEL) -> Path:

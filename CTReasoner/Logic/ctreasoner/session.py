@@ -86,8 +86,8 @@ class Session:
         self.answers: list[Answer] = []
 
     @classmethod
-    def begin(cls, ct: Path, *, model: str = "compact", threads: int | None = None, out: Path | None = None,
-              as_json: bool = False, seed: int = 0, credit: str = "") -> Session:
+    def begin(cls, ct: Path, *, series: str | None = None, model: str = "compact", threads: int | None = None,
+              out: Path | None = None, as_json: bool = False, seed: int = 0, credit: str = "") -> Session:
         """Open a conversation: the CT is read while the model loads, since both take seconds of a cold start.
 
         What is cheap to check (does the model exist, does the CT, can the folder be written) comes first.
@@ -97,7 +97,7 @@ class Session:
             raise InputError(f"There is no file or folder '{ct.name}'.", code="CTR-IO-001")
         with Progress(not as_json) as progress, ThreadPoolExecutor(1) as other:
             progress.show(f"reading {ct.name} and loading the model")
-            reading = other.submit(load_volume, ct)
+            reading = other.submit(load_volume, ct, series)
             reasoner = Reasoner.from_pretrained(model, threads=threads)
             volume = reading.result()
             output = OutputFolder(out, volume, source=ct, credit=credit) if out else None

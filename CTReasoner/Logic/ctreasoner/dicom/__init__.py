@@ -12,6 +12,8 @@ _HOME = {
     "Series": "series",
     "read_series": "series",
     "read_sources": "series",
+    "SeriesEntry": "catalogue",
+    "list_series": "catalogue",
     "is_dicom": "archive",
     "safe_unpack": "archive",
     "SegObject": "seg",

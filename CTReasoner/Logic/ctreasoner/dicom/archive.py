@@ -64,13 +64,15 @@ def is_dicom(path: str | os.PathLike) -> bool:
 
 
 def members(path: str | os.PathLike) -> list[Member]:
-    """List the files under ``path`` (a file, a folder or a zip), sorted by name; nothing is unpacked.
+    """List the files under ``path`` (a file, a folder, a zip, or a DICOMDIR for its folder), sorted by name; nothing is unpacked.
 
     Raises
     ------
     InputError : nothing there, too many or too large files, an archive with hostile members.
     """
     path = Path(path)
+    if path.name.upper() == "DICOMDIR" and path.is_file():
+        path = path.parent  # it lists the files of its folder; its own paths are not followed
     if path.is_dir():
         found = _folder_members(path)
     elif not path.exists():

@@ -41,12 +41,13 @@ KEPT = (
     "SeriesDescription", "SeriesNumber", "SeriesDate", "SeriesTime", "AcquisitionNumber", "AcquisitionDate",
     "AcquisitionTime", "ContentDate", "ContentTime", "InstanceNumber", "PatientAge", "PatientSize", "PatientWeight",
     "BodyPartExamined", "Laterality", "PatientPosition", "Manufacturer", "ManufacturerModelName", "KVP",
-    "ConvolutionKernel", "SliceThickness", "SpacingBetweenSlices", "GantryDetectorTilt", "ImagePositionPatient",
-    "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
+    "ConvolutionKernel", "ProtocolName", "ContrastBolusAgent", "SliceThickness", "SpacingBetweenSlices",
+    "ConvolutionKernel", "ProtocolName", "ContrastBolusAgent", "SliceThickness", "SpacingBetweenSlices",
+    "GantryDetectorTilt", "ImagePositionPatient",
     "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue",
-    "SmallestImagePixelValue", "LargestImagePixelValue", "BurnedInAnnotation", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
+    "PixelPaddingRangeLimit", "LossyImageCompression", "SmallestImagePixelValue", "LargestImagePixelValue", "BurnedInAnnotation",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 KEPT_TAGS = [pydicom.datadict.tag_for_keyword(keyword) for keyword in KEPT]
 
@@ -112,7 +113,7 @@ def read_header(member: Member) -> Header | None:
                 code="CTR-IO-020",
                 hint="Remove it if it does not belong to the series, or copy the series again.",
             )
-        dataset, has_pixels = _parse(member, data, KEPT_TAGS, stop_at_pixels=True)
+        dataset, has_pixels = parse(member, data, KEPT_TAGS, stop_at_pixels=True)
         if has_pixels or "Rows" in dataset:
             _check_depth(dataset)
         for keyword in TYPE_2:
@@ -124,10 +125,11 @@ def read_header(member: Member) -> Header | None:
 def read_with_pixels(member: Member) -> FileDataset:
     """Read one file again, this time with its pixel data (raw bytes, not decoded)."""
     with reading(member):
-        return _parse(member, member.read(-1), [*KEPT_TAGS, PIXEL_DATA], stop_at_pixels=False)[0]
+        return parse(member, member.read(-1), [*KEPT_TAGS, PIXEL_DATA], stop_at_pixels=False)[0]
 
 
-def _parse(member: Member, data: bytes, tags: list[int], *, stop_at_pixels: bool) -> tuple[FileDataset, bool]:
+def parse(member: Member, data: bytes, tags: list[int], *, stop_at_pixels: bool) -> tuple[FileDataset, bool]:
+    """Return (data set with the attributes ``tags`` alone, whether there are pixels); raises what parsers raise, see `reading`."""
     stream = BytesIO(data)
     syntax = _file_meta(BytesIO(data)).get("TransferSyntaxUID")
     guard = _Guard(member, stream, stop_at_pixels)

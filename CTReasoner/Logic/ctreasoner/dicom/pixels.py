@@ -8,15 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from pydicom.encaps import generate_fragments
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate, generate_fragments, generate_frames
 from pydicom.pixels import pixel_array
-from pydicom.uid import UID, RLELossless
+from pydicom.uid import UID, RLELossless, SecondaryCaptureImageStorage
 
 from ..errors import InputError
 from .header import Header, read_with_pixels, reading
+from .uids import content_uid
 
-# Lossless JPEG, the commonest compression in archives, has no permissively licensed decoder among pydicom's plug-ins.
-JPEG_LOSSLESS = {"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.51"}
+# Lossless JPEG (.57, .70), the commonest compression in archives, and its form of 12 bits (.51) have no permissively
+# licensed decoder among pydicom's plug-ins: pylibjpeg-libjpeg is GPL-3. GDCM, inside SimpleITK, decodes them.
+JPEG_BY_GDCM = {"1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.51"}
+LOSSY = {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"}  # other syntaxes allow both: LossyImageCompression tells
 
 
 def stored_values(header: Header) -> np.ndarray:
@@ -31,8 +35,8 @@ def stored_values(header: Header) -> np.ndarray:
         syntax = UID(dataset.file_meta.TransferSyntaxUID)
         if syntax.is_encapsulated:
             _check_codestreams(header, dataset.PixelData)
-        if str(syntax) in JPEG_LOSSLESS:
-            values = _decode_with_simpleitk(header)
+        if str(syntax) in JPEG_BY_GDCM:
+            values = _decode_with_simpleitk(dataset)
         else:
             try:
                 plugin = "pydicom" if syntax == RLELossless else ""  # the quick decoder of RLE panics on damaged data
@@ -52,25 +56,44 @@ def stored_values(header: Header) -> np.ndarray:
         return values
 
 
-def _decode_with_simpleitk(header: Header) -> np.ndarray:
-    """Decode through GDCM, which ITK brings along. It rescales by itself, so the rescale is taken back."""
+def _decode_with_simpleitk(dataset: Dataset) -> np.ndarray:
+    """Decode JPEG frames through GDCM, which ITK brings along: (frames, rows, columns).
+
+    Each frame goes into a file of its own that holds nothing but the picture, so that GDCM neither rescales nor reads
+    anything else of a foreign header.
+    """
     import SimpleITK as sitk
 
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    frames = []
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "slice.dcm")
-        path.write_bytes(header.member.read(-1))
-        reader = sitk.ImageFileReader()
-        reader.SetImageIO("GDCMImageIO")
+        path = Path(folder, "frame.dcm")
         reader.SetFileName(str(path))
-        values = sitk.GetArrayFromImage(reader.Execute())
-    if header.NumberOfFrames and int(header.NumberOfFrames) > 1:
-        raise InputError(
-            f"{header.member.name!r} holds several frames as JPEG lossless, and cannot be decoded here.",
-            code="CTR-IO-023",
-            hint="Save the series uncompressed and try again.",
-        )
-    slope, intercept = float(header.RescaleSlope or 1), float(header.RescaleIntercept or 0)
-    return np.rint((values.astype(np.float64) - intercept) / slope).astype(np.int32)
+        for codestream in generate_frames(dataset.PixelData, number_of_frames=int(dataset.get("NumberOfFrames") or 1)):
+            _picture(dataset, codestream).save_as(path, enforce_file_format=True)
+            frames.append(sitk.GetArrayFromImage(reader.Execute()).reshape(int(dataset.Rows), int(dataset.Columns)))
+    return np.stack(frames)
+
+
+def _picture(dataset: Dataset, codestream: bytes) -> Dataset:
+    """Return one compressed frame as a capture without patient, place or rescale."""
+    picture = Dataset()
+    picture.file_meta = FileMetaDataset()
+    picture.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    picture.SOPClassUID = picture.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    picture.SOPInstanceUID = picture.file_meta.MediaStorageSOPInstanceUID = content_uid(codestream)
+    for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+                    "SamplesPerPixel", "PhotometricInterpretation"):  # fmt: skip
+        setattr(picture, keyword, dataset.get(keyword))
+    picture.PixelData = encapsulate([codestream])
+    return picture
+
+
+def is_lossy(header: Header) -> bool:
+    """Whether the pixels were compressed with loss, now or at any time before."""
+    syntax = str(getattr(header.dataset, "file_meta", {}).get("TransferSyntaxUID", ""))
+    return syntax in LOSSY or header.LossyImageCompression == "01"
 
 
 # --- what a codestream says about its own size: a decoder allocates that much before it fails ------------------------

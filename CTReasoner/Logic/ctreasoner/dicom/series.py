@@ -1,4 +1,4 @@
-"""A folder, a file or a zip becomes one CT series: sorted by position, complete, in HU, with its affine in RAS.
+"""A folder, a file, a zip or a DICOMDIR becomes one CT series: sorted by position, complete, in HU, with its affine in RAS.
 
 What cannot be trusted is refused with a sentence that names numbers: two series, slices that stand on one another,
 slices that are missing, slices at unequal distances, anything that is not a CT. A tilted gantry is resampled, and that
@@ -8,7 +8,6 @@ is noted.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,15 +18,13 @@ from pydicom.dataset import Dataset
 from ..errors import InputError, NotACTError, ResourceError
 from ..geometry import Volume
 from .archive import members
+from .choosing import choose
+from .directory import is_directory, listed_images
 from .header import MAX_SIDE, Header, read_header, reading
-from .pixels import stored_values
+from .pixels import is_lossy, stored_values
 from .stack import Plane, Stack, lps_to_ras, stack_planes
 from .tilt import straighten
 
-CT_CLASSES = {"1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2"}
-MODALITIES = {"MR": "magnetic resonance", "US": "ultrasound", "PT": "positron emission", "NM": "nuclear medicine",
-              "CR": "radiography", "DX": "radiography", "XA": "angiography", "MG": "mammography", "SEG": "segmentation",
-              "RTSTRUCT": "contours", "RTDOSE": "dose", "SR": "structured report", "OT": "other"}  # fmt: skip
 HU_TYPES = {"", "HU", "US", "HU_MOD"}  # US: unspecified, which is what older scanners write for HU
 MAX_VOXELS = 4 << 30
 PADDING_ABOVE_HU = 3071.0  # a padding value that would shine like metal is turned into air
@@ -42,27 +39,29 @@ class Series:
     sources : header of the slice at each k, without pixels; empty when the volume's grid is not that of the files
         (tilted gantry, multi-frame) or identifiers lack: a segmentation then refers to a derived series.
     template : a header with patient and study, for whatever is derived from this series.
+    uid : SeriesInstanceUID.
     notes : what was left out or resampled, one sentence each.
     """
 
     volume: Volume
     sources: tuple[Dataset, ...]
     template: Dataset
+    uid: str
     notes: tuple[str, ...] = ()
 
 
-def read_series(path: str | os.PathLike, *, series_uid: str | None = None) -> Series:
-    """Read the one CT series under ``path`` (a folder, a file or a zip).
+def read_series(path: str | os.PathLike, *, series: str | None = None) -> Series:
+    """Read the one CT series under ``path`` (a folder, a file, a zip, or a DICOMDIR, which stands for its folder).
 
     Parameters
     ----------
-    series_uid : which series to take where there are several.
+    series : number or UID of the series to take where there are several.
 
     Raises
     ------
     InputError, NotACTError : with one sentence that says what was found.
     """
-    stack, notes = _plan(path, series_uid)
+    stack, notes = _plan(path, series)
     frames = _decode(stack)
     affine, tilted = stack.affine_lps, stack.is_tilted
     if tilted:
@@ -73,12 +72,13 @@ def read_series(path: str | os.PathLike, *, series_uid: str | None = None) -> Se
         )
     voxels = frames.transpose(2, 1, 0)  # (slice, row, column) -> [i, j, k]
     volume = Volume(voxels, lps_to_ras(affine), name=Path(path).stem, source=os.fspath(path))
-    return Series(volume, _sources(stack), stack.planes[0].header.dataset, tuple(notes))
+    template = stack.planes[0].header.dataset
+    return Series(volume, _sources(stack), template, str(template.get("SeriesInstanceUID", "")), tuple(notes))
 
 
-def read_sources(path: str | os.PathLike, *, series_uid: str | None = None) -> tuple[tuple[Dataset, ...], Dataset]:
+def read_sources(path: str | os.PathLike, *, series: str | None = None) -> tuple[tuple[Dataset, ...], Dataset]:
     """Return (sources, template) as :func:`read_series` does, without decoding a pixel."""
-    stack, _ = _plan(path, series_uid)
+    stack, _ = _plan(path, series)
     return _sources(stack), stack.planes[0].header.dataset
 
 
@@ -92,93 +92,37 @@ def _sources(stack: Stack) -> tuple[Dataset, ...]:
 
 
 # --- which files -----------------------------------------------------------------------------------------------------
-def _plan(path: str | os.PathLike, series_uid: str | None) -> tuple[Stack, list[str]]:
-    """Read all headers, choose the series and put its planes in order."""
-    headers, notes = [], []
+def read_headers(path: str | os.PathLike) -> tuple[list[Header], list[str]]:
+    """Return the headers of all DICOM files under ``path`` but a DICOMDIR's, and a note where that lists what is not here."""
+    headers, listed = [], set()
     for member in members(path):
         header = read_header(member)
-        if header is not None:
+        if header is not None and is_directory(header):
+            listed |= listed_images(header)
+        elif header is not None:
             headers.append(header)
     if not headers:
         raise InputError(f"{Path(path).name!r} holds no DICOM files.", code="CTR-IO-002", hint="Give the folder of one CT series.")
-    chosen = _choose(headers, series_uid, notes)
+    absent = len(listed - {str(header.SOPInstanceUID) for header in headers})
+    return headers, [f"Images that the DICOMDIR lists and that are not here: {absent}."] if absent else []
+
+
+def _plan(path: str | os.PathLike, series: str | None) -> tuple[Stack, list[str]]:
+    """Read all headers, choose the series and put its planes in order."""
+    headers, notes = read_headers(path)
+    chosen = choose(headers, series, notes)
+    if any(is_lossy(header) for header in chosen):
+        notes.append("The images were compressed with loss: fine texture and Hounsfield units may differ from what was measured.")
+    return stack_planes(planes_of(chosen)), notes
+
+
+def planes_of(headers: Sequence[Header]) -> list[Plane]:
+    """Return the planes of all slices of a series, in no order."""
     planes = []
-    for header in chosen:
+    for header in headers:
         with reading(header.member):
             planes += _planes(header)
-    return stack_planes(planes), notes
-
-
-def _choose(headers: Sequence[Header], series_uid: str | None, notes: list[str]) -> list[Header]:
-    slices = [header for header in headers if _is_ct_slice(header)]
-    if not slices:
-        raise _not_a_ct(headers)
-    groups: dict[str, list[Header]] = {}
-    for header in slices:
-        groups.setdefault(str(header.SeriesInstanceUID), []).append(header)
-    if series_uid is not None:
-        if series_uid not in groups:
-            raise InputError("None of the CT series here has the wanted identifier.", code="CTR-IO-031")
-        groups = {series_uid: groups[series_uid]}
-    if len(groups) > 1:
-        named = [_describe(group) for group in sorted(groups.values(), key=len, reverse=True)]
-        listed = ", ".join(named[:3]) + (f" and {len(named) - 3} more" if len(named) > 3 else "")
-        listed = " and ".join(named) if len(named) == 2 else listed
-        raise InputError(
-            f"There are {len(groups)} CT series here: {listed}.",
-            code="CTR-IO-031",
-            hint="Put the one that is meant into a folder of its own.",
-        )
-    chosen = next(iter(groups.values()))
-    left_out = Counter(_kind(header) for header in headers if not _is_ct_slice(header))
-    if left_out:
-        listed = ", ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
-        notes.append(f"Left out: {listed}.")
-    return chosen
-
-
-def _is_ct_slice(header: Header) -> bool:
-    with reading(header.member):
-        if str(header.SOPClassUID) not in CT_CLASSES or _is_scout(header):
-            return False
-        return (header.Modality or "CT") == "CT"
-
-
-def _is_scout(header: Header) -> bool:
-    kind = header.ImageType
-    return "LOCALIZER" in ([kind] if isinstance(kind, str) else list(kind or ()))
-
-
-def _kind(header: Header) -> str:
-    with reading(header.member):
-        if header.SOPClassUID and str(header.SOPClassUID) in CT_CLASSES and _is_scout(header):
-            return "scout"
-        return f"{header.Modality or 'unnamed'} object" + ("" if header.has_pixels else " without pixels")
-
-
-def _describe(group: Sequence[Header]) -> str:
-    """Return how a series is named in a message: by number and size; its free text may hold a name."""
-    first = group[0]
-    number = f"series {first.SeriesNumber}" if first.SeriesNumber not in (None, "") else "a series without a number"
-    with reading(first.member):
-        thick = f", {float(first.SliceThickness):g} mm" if first.SliceThickness not in (None, "") else ""
-    return f"{number} ({len(group)} slice{'s' * (len(group) != 1)}{thick})"
-
-
-def _not_a_ct(headers: Sequence[Header]) -> InputError:
-    with reading(headers[0].member):
-        kinds = Counter(str(header.Modality or "OT") for header in headers)
-        scouts = sum(map(_is_scout, headers))
-    modality, count = kinds.most_common(1)[0]
-    if modality == "CT":
-        what = "only scouts (localizers)" if scouts == len(headers) else "no CT slices, only captures or reports of a CT"
-        return NotACTError(f"There are {what} here.", code="CTR-IO-101", hint="Give the folder of the axial series.")
-    name = MODALITIES.get(modality, "another kind of object")
-    return NotACTError(
-        f"This is not a CT: {f'the {count} DICOM files here are' if count > 1 else 'the DICOM file is'} {modality} ({name}).",
-        code="CTR-IO-101",
-        hint="CTReasoner reads CT in Hounsfield units only.",
-    )
+    return planes
 
 
 # --- what stands in a file -------------------------------------------------------------------------------------------
@@ -277,9 +221,10 @@ def _decode(stack: Stack) -> np.ndarray:
 def _rescale(stored: np.ndarray, plane: Plane) -> np.ndarray:
     """Return HU of one plane: stored value times slope plus intercept, padding that would shine as air."""
     values = stored.astype(np.float64) * plane.slope + plane.intercept
-    padding = plane.header.PixelPaddingValue
+    padding, limit = plane.header.PixelPaddingValue, plane.header.PixelPaddingRangeLimit
     if isinstance(padding, int) and padding * plane.slope + plane.intercept > PADDING_ABOVE_HU:
-        values[stored == padding] = AIR_HU
+        low, high = sorted((padding, limit if isinstance(limit, int) else padding))
+        values[(stored >= low) & (stored <= high)] = AIR_HU
     whole = np.rint(values)
     if np.array_equal(whole, values) and values.min() >= -32768 and values.max() <= 32767:
         return whole.astype(np.int16)

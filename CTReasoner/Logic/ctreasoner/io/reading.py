@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, NotACTError
+from ..errors import InputError, NotACTError, UsageError
 from ..geometry import Volume, check_affine
 from . import metaimage, nifti, nrrd
 from .checks import check_ct
@@ -20,8 +20,8 @@ READS = "NIfTI (.nii, .nii.gz), NRRD (.nrrd), MetaImage (.mha), or DICOM as a fo
 SUFFIXES = (".nii.gz", ".seg.nrrd", ".nii", ".nrrd", ".mha", ".mhd", ".dcm", ".zip")
 
 
-def read_volume(path: str | os.PathLike) -> Volume:
-    """The CT of a file or folder, in HU and RAS, checked to be one.
+def read_volume(path: str | os.PathLike, *, series: str | None = None) -> Volume:
+    """The CT of a file or folder, in HU and RAS, checked to be one; ``series`` names one of several DICOM series.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def read_volume(path: str | os.PathLike) -> Volume:
     if not path.exists():
         raise InputError(f"There is no file or folder {path.name!r}.", code="CTR-IO-001")
     if path.is_dir():
-        return _read_dicom(path)
+        return _read_dicom(path, series)
     try:
         size = os.path.getsize(path)
         head = head_of(path, 540) if size else b""
@@ -41,11 +41,13 @@ def read_volume(path: str | os.PathLike) -> Volume:
         raise InputError(f"{path.name} is empty.", code="CTR-IO-201")
     for is_it, read_header in FORMATS:
         if is_it(head):
+            if series is not None:
+                raise UsageError(f"{path.name} is no DICOM: it has no series to choose from.", code="CTR-USE-010")
             return _read(path, read_header(path))
     from ..dicom import is_dicom
 
     if is_dicom(path):
-        return _read_dicom(path)
+        return _read_dicom(path, series)
     raise InputError(f"{path.name} is no CT that can be read.", code="CTR-IO-202", hint=f"Read are {READS}.")
 
 
@@ -81,12 +83,12 @@ def _rescaled_float(stored: np.ndarray, slope: float, intercept: float) -> np.nd
     return result
 
 
-def _read_dicom(path: Path) -> Volume:
+def _read_dicom(path: Path, series: str | None) -> Volume:
     from ..dicom import read_series
 
-    series = read_series(path)
-    check_ct(series.volume)
-    return replace(series.volume, name=series.volume.name or path.name, source=str(path), notes=series.notes)
+    found = read_series(path, series=series)
+    check_ct(found.volume)
+    return replace(found.volume, name=found.volume.name or path.name, source=str(path), series=found.uid, notes=found.notes)
 
 
 def _stem(path: Path) -> str:
