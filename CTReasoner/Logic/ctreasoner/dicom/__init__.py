@@ -16,7 +16,7 @@ _HOME = {
     "list_series": "catalogue",
     "is_dicom": "archive",
     "safe_unpack": "archive",
-    "SegObject": "seg",
+    "SegObject": "segment",
     "write_seg": "seg",
     "write_derived": "derived",
 }

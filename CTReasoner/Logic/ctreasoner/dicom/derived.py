@@ -101,9 +101,9 @@ def _common(volume: Volume, affine: np.ndarray, template: Dataset | None) -> Dat
     header.Manufacturer, header.ManufacturerModelName, header.SoftwareVersions = MANUFACTURER, MODEL_NAME, __version__
     header.AcquisitionNumber = header.KVP = None
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    header.PixelSpacing = [_decimal(spacing[1]), _decimal(spacing[0])]
-    header.SliceThickness = header.SpacingBetweenSlices = _decimal(spacing[2])
-    header.ImageOrientationPatient = [_decimal(v) for v in (affine[:3, :2] / spacing[:2]).T.ravel()]
+    header.PixelSpacing = [decimal(spacing[1]), decimal(spacing[0])]
+    header.SliceThickness = header.SpacingBetweenSlices = decimal(spacing[2])
+    header.ImageOrientationPatient = [decimal(v) for v in (affine[:3, :2] / spacing[:2]).T.ravel()]
     header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
     header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 16, 16, 15, 1
     header.RescaleSlope, header.RescaleIntercept, header.RescaleType = "1", "0", "HU"
@@ -116,7 +116,7 @@ def _slice_header(common: Dataset, volume: Volume, affine: np.ndarray, k: int) -
     axes, _ = axial_order(volume.affine)
     header.Columns, header.Rows = volume.shape[axes[0]], volume.shape[axes[1]]
     header.InstanceNumber = k + 1
-    header.ImagePositionPatient = [_decimal(v) for v in (affine @ [0, 0, k, 1])[:3]]
+    header.ImagePositionPatient = [decimal(v) for v in (affine @ [0, 0, k, 1])[:3]]
     header.SOPInstanceUID = content_uid(common.SeriesInstanceUID, k)
     header.file_meta = FileMetaDataset()
     header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -125,10 +125,10 @@ def _slice_header(common: Dataset, volume: Volume, affine: np.ndarray, k: int) -
     return header
 
 
-def _decimal(value: float) -> str:
+def decimal(value: float) -> str:
     """Return a number as DICOM's decimal string, as exact as its 16 characters allow.
 
-    >>> _decimal(-0.0), _decimal(1 / 3), _decimal(-123.45678901234567)
+    >>> decimal(-0.0), decimal(1 / 3), decimal(-123.45678901234567)
     ('0', '0.33333333333333', '-123.45678901234')
     """
     if abs(value) < 1e-10:

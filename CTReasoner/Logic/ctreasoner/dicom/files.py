@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from copy import copy
 from pathlib import Path
 
 from pydicom.dataset import Dataset
@@ -12,9 +13,13 @@ from ..errors import ResourceError
 
 
 def copy_of(dataset: Dataset) -> Dataset:
-    """Return a data set with the same elements that can gain and change its own (``Dataset(other)`` shares them)."""
+    """Return a data set that can gain elements and change its own; the values themselves are shared.
+
+    ``Dataset(other)`` and ``update`` share the elements, so that a value set in the copy would be set in both.
+    """
     copied = Dataset()
-    copied.update(dataset)
+    for element in dataset:
+        copied.add(copy(element))
     copied.file_meta = getattr(dataset, "file_meta", None)
     return copied
 

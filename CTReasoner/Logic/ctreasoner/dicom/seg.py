@@ -1,4 +1,8 @@
-"""Masks become one DICOM segmentation (binary, one object for all segments) that refers to the CT it was made from."""
+"""Masks become one DICOM segmentation (one object for all segments) that refers to the CT it was made from.
+
+Binary by default, since every reader takes it. Where masks overlap they are laid into as few layers as do not, each one label
+array over the slices that it needs, so that memory grows with the layers and not with the segments.
+"""
 
 from __future__ import annotations
 
@@ -12,33 +16,19 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
-from ..errors import GeometryError, InputError
+from ..errors import InputError
 from ..geometry import Volume
 from ..version import __version__
-from ..vocabulary import VocabObject, Vocabulary
-from .derived import MANUFACTURER, MODEL_NAME, write_derived
+from ..vocabulary import Vocabulary
+from .derived import MANUFACTURER, MODEL_NAME, decimal, write_derived
 from .files import copy_of, save
-from .stack import lps_to_ras
+from .grid import GridMap, grid_map, source_affine_lps
+from .segment import ALGORITHMS, SegObject, coded, coding_of
 from .uids import content_uid
 
 SEG_SERIES_NUMBER = 9001
 DESCRIPTION = "CTReasoner segmentation - research use only"
-ALGORITHMS = ("AUTOMATIC", "SEMIAUTOMATIC", "MANUAL")
-GRID_TOLERANCE = 0.02  # voxels: how far two grids may disagree at their far corner and still be one
-THING_COLOUR = (235, 200, 80)
-TISSUE = ("85756007", "SCT", "Tissue")
-
-
-@dataclass(frozen=True, eq=False)
-class SegObject:
-    """One segment: what it is, and its mask as a crop [i, j, k] of the volume's grid that starts at ``first_voxel``."""
-
-    key: str
-    display: str
-    mask: np.ndarray
-    first_voxel: tuple[int, int, int]
-    algorithm: str = "AUTOMATIC"  # AUTOMATIC from words, SEMIAUTOMATIC from a click or box, MANUAL when a person drew it
-    tracking_id: str = ""  # the object's id in the answer, "a1.o2"
+KINDS = ("BINARY", "LABELMAP", "FRACTIONAL")
 
 
 def write_seg(
@@ -52,6 +42,7 @@ def write_seg(
     vocabulary: Vocabulary | None = None,
     model: str = "",
     created: datetime.datetime | None = None,
+    kind: str = "BINARY",
 ) -> Path:
     """Write ``objects`` as one DICOM segmentation; every voxel stays where it is, for oblique and flipped volumes too.
 
@@ -62,155 +53,186 @@ def write_seg(
     template : header with patient and study for the derived series (``Series.template``).
     model : name and version of the model, for the algorithm identification.
     created : when the answer was made; now, when not given. Identifiers do not depend on it.
+    kind : BINARY; LABELMAP, smaller for many segments, but few readers know it; FRACTIONAL, the one that keeps probabilities.
 
     Raises
     ------
-    InputError : no object with a voxel. GeometryError : sources not on the volume's grid. ResourceError : disk full.
+    InputError : no object with a voxel, or a LABELMAP of masks that overlap. GeometryError : sources not on the volume's grid.
+    ResourceError : disk full.
     """
     path = Path(path)
+    if not sources and any(np.any(item.mask) for item in objects):
+        sources = write_derived(volume, derived_folder or path.with_name(path.stem + "_ct"), template)
+    return save(build_seg(objects, volume, sources or (), vocabulary=vocabulary, model=model, created=created, kind=kind), path)
+
+
+def build_seg(objects: Sequence[SegObject], volume: Volume, sources: Sequence[Dataset], *, vocabulary: Vocabulary | None = None,
+              model: str = "", created: datetime.datetime | None = None, kind: str = "BINARY") -> Dataset:
+    """Return the data set that :func:`write_seg` writes; ``sources`` are those of a real or a derived series."""
+    if kind not in KINDS:
+        raise InputError(f"{kind!r} is none of {', '.join(KINDS)}.", code="CTR-IO-052")
     objects = [item for item in objects if np.any(item.mask)]
     if not objects:
         raise InputError("There is no mask to export.", code="CTR-IO-050")
-    if not sources:
-        sources = write_derived(volume, derived_folder or path.with_name(path.stem + "_ct"), template)
-    frames = _frames(objects, volume, sources)
-    vocabulary = vocabulary or Vocabulary.load()
-    segmentation = _build(objects, frames, sources, vocabulary, model, created or datetime.datetime.now())
-    return save(segmentation, path)
+    vocabulary, created = vocabulary or Vocabulary.load(), created or datetime.datetime.now()
+    layers = _layers(objects, grid_map(volume, sources), fractional=kind == "FRACTIONAL")
+    if kind == "LABELMAP" and len(layers) > 1:
+        raise InputError("Masks that overlap cannot go into one label map.", code="CTR-IO-053", hint="Export them as BINARY.")
+    content = (kind, *content_of(objects, sources, model))
+    descriptions = [_description(number, item, vocabulary, model) for number, item in enumerate(objects, start=1)]
+    parts = [(_write_layer(layer, descriptions, sources, content, created, kind), layer.numbers) for layer in layers]
+    segmentation = _merged(parts, descriptions)
+    measures = segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    measures.SpacingBetweenSlices = decimal(np.linalg.norm(source_affine_lps(sources)[:3, 2]))  # of the whole series
+    if sources[0].get("SpecificCharacterSet"):
+        segmentation.SpecificCharacterSet = sources[0].SpecificCharacterSet  # highdicom 0.27 drops it
+    settle(segmentation, content_uid("dimensions", *content), created)
+    return segmentation
 
 
-# --- masks on the grid of the source series --------------------------------------------------------------------------
-def source_affine_ras(sources: Sequence[Dataset]) -> np.ndarray:
-    """Return 4x4 [column, row, slice] -> RAS mm of a series whose headers stand in order."""
-    first, last = sources[0], sources[-1]
-    orientation = np.array(first.ImageOrientationPatient, float).reshape(2, 3)
-    affine = np.eye(4)
-    affine[:3, 0] = orientation[0] * float(first.PixelSpacing[1])
-    affine[:3, 1] = orientation[1] * float(first.PixelSpacing[0])
-    affine[:3, 3] = np.array(first.ImagePositionPatient, float)
-    affine[:3, 2] = (np.array(last.ImagePositionPatient, float) - affine[:3, 3]) / max(len(sources) - 1, 1)
-    return lps_to_ras(affine)
-
-
-@dataclass(frozen=True)
-class _GridMap:
-    """How the volume's voxel axes become column, row and slice of the source series."""
-
-    axes: tuple[int, int, int]  # volume axis that runs along columns, rows, slices
-    flips: tuple[bool, bool, bool]
-    shape: tuple[int, int, int]  # of the series: columns, rows, slices
-
-    def place(self, item: SegObject) -> tuple[np.ndarray, tuple[int, int, int]]:
-        """Return the mask [column, row, slice] and its first voxel there."""
-        mask = (np.asarray(item.mask) != 0).transpose(self.axes)
-        mask = mask[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
-        first = [item.first_voxel[a] for a in self.axes]
-        first = [self.shape[w] - first[w] - mask.shape[w] if flip else first[w] for w, flip in enumerate(self.flips)]
-        if min(first) < 0 or any(f + n > s for f, n, s in zip(first, mask.shape, self.shape, strict=True)):
-            raise GeometryError(f"The mask of {item.display} leaves the scan.", code="CTR-GEO-031")
-        return mask, tuple(int(f) for f in first)
-
-
-def _grid_map(volume: Volume, sources: Sequence[Dataset]) -> _GridMap:
-    shape = (int(sources[0].Columns), int(sources[0].Rows), len(sources))
-    to_source = np.linalg.inv(source_affine_ras(sources)) @ volume.affine
-    turn = np.rint(to_source[:3, :3]).astype(int)
-    if not (np.abs(turn).sum(0) == 1).all() or not (np.abs(turn).sum(1) == 1).all():
-        raise GeometryError("The source series does not lie on the volume's grid.", code="CTR-GEO-030")
-    axes = tuple(int(np.flatnonzero(turn[w])[0]) for w in range(3))
-    flips = tuple(bool(turn[w, axes[w]] < 0) for w in range(3))
-    corners = np.array(np.meshgrid(*[(0, n - 1) for n in volume.shape], indexing="ij")).reshape(3, -1)
-    there = to_source[:3, :3] @ corners + to_source[:3, 3:]
-    wanted = np.array(
-        [shape[w] - 1 - corners[a] if flip else corners[a] for w, (a, flip) in enumerate(zip(axes, flips, strict=True))]
+def content_of(objects: Sequence[SegObject], sources: Sequence[Dataset], model: str) -> tuple[str, ...]:
+    """Return what identifiers are made from: the same findings of the same series by the same program give the same ones."""
+    return (
+        str(sources[0].SeriesInstanceUID),
+        model,
+        __version__,
+        *(f"{item.key}|{item.display}|{item.algorithm}|{item.tracking_id}|{item.tracking_uid}|{item.note}" for item in objects),
+        *map(digest_of, objects),
     )
-    if tuple(volume.shape[a] for a in axes) != shape or np.abs(there - wanted).max() > GRID_TOLERANCE:
-        raise GeometryError(
-            "The source series does not lie on the volume's grid.",
-            code="CTR-GEO-030",
-            hint="Export with the series that the volume was read from.",
-        )
-    return _GridMap(axes, flips, shape)
 
 
-@dataclass(frozen=True)
-class _Frames:
-    """Pictures for the slices that hold a mask, and which slice of the series each lies on.
+def digest_of(item: SegObject) -> str:
+    """Return a digest of a mask, wherever its crop was cut."""
+    mask = np.asarray(item.mask)
+    places = [np.flatnonzero(mask.any(axis=tuple(b for b in range(3) if b != a))) for a in range(3)]
+    mask = mask[tuple(slice(p[0], p[-1] + 1) for p in places)]
+    first = [int(f + p[0]) for f, p in zip(item.first_voxel, places, strict=True)]
+    packed = mask.astype("<f4").tobytes() if mask.dtype.kind == "f" else np.packbits(mask != 0).tobytes()
+    return hashlib.sha256(packed + repr((first, mask.shape)).encode()).hexdigest()
 
-    pixels : (n, rows, columns) segment numbers, or (n, rows, columns, segments) of 0 and 1 where masks overlap. The
-        second form costs a byte for every segment and pixel, so it is kept for where it is needed.
+
+# --- layers ----------------------------------------------------------------------------------------------------------
+@dataclass
+class _Layer:
+    """Segments that do not overlap, in one stack of pictures.
+
+    numbers : of the segments, from 1 over the whole object. pixels : (n, rows, columns), 0 outside; inside the place in
+        ``numbers`` from 1, or for fractions the only segment's probability. slices : of the series, for each picture.
     """
 
+    numbers: list[int]
     pixels: np.ndarray
     slices: np.ndarray
-    digests: tuple[str, ...]
 
 
-def _frames(objects: Sequence[SegObject], volume: Volume, sources: Sequence[Dataset]) -> _Frames:
-    """Paint all objects into one stack of label pictures; overlapping ones into one stack each."""
-    grid = _grid_map(volume, sources)
-    placed = [grid.place(item) for item in objects]
-    digests = tuple(
-        hashlib.sha256(np.packbits(mask).tobytes() + repr((first, mask.shape)).encode()).hexdigest() for mask, first in placed
-    )
-    columns, rows, count = grid.shape
-    used = np.zeros(count, bool)
+def _layers(objects: Sequence[SegObject], grid: GridMap, *, fractional: bool) -> list[_Layer]:
+    """Lay every mask into the first layer in which no voxel of it is taken."""
+    placed = [grid.place(item.mask, item.first_voxel, item.display) for item in objects]
+    used = np.zeros(grid.shape[2], bool)
     for mask, first in placed:
-        used[first[2] : first[2] + mask.shape[2]] |= mask.any(axis=(0, 1))
+        used[first[2] : first[2] + mask.shape[2]] |= (mask != 0).any(axis=(0, 1))
     slices = np.flatnonzero(used)
     place_of = np.cumsum(used) - 1  # slice of the series -> picture
-    crops = []
-    for mask, first in placed:
-        rows_of = place_of[first[2] + np.flatnonzero(mask.any(axis=(0, 1)))]
-        window = (rows_of, slice(first[1], first[1] + mask.shape[1]), slice(first[0], first[0] + mask.shape[0]))
-        crops.append((window, mask.transpose(2, 1, 0)[mask.any(axis=(0, 1))]))
-    labels = np.zeros((len(slices), rows, columns), np.uint8 if len(objects) < 256 else np.uint16)
-    for number, (window, mask) in enumerate(crops, start=1):
-        there = labels[window]  # a copy: the first index is a list
-        if np.any(there[mask]):
-            break
-        there[mask] = number
-        labels[window] = there
+    columns, rows, _ = grid.shape
+    dtype = np.float32 if fractional else np.uint8 if len(objects) < 256 else np.uint16
+    layers: list[_Layer] = []
+    for number, (mask, first) in enumerate(placed, start=1):
+        held = np.flatnonzero((mask != 0).any(axis=(0, 1)))
+        there = slice(first[1], first[1] + mask.shape[1]), slice(first[0], first[0] + mask.shape[0])
+        pictures = mask[:, :, held].transpose(2, 1, 0)
+        at = place_of[first[2] + held]
+        layer = None if fractional else next((known for known in layers if _is_free(known, at, there, pictures)), None)
+        if layer is None:
+            layer = _Layer([], np.zeros((len(slices), rows, columns), dtype), slices)
+            layers.append(layer)
+        layer.numbers.append(number)
+        for k, picture in zip(at, pictures, strict=True):
+            if fractional:
+                layer.pixels[k][there] = np.clip(picture, 0, 1)
+            else:
+                layer.pixels[k][there][picture != 0] = len(layer.numbers)
+    return [_needed(layer) for layer in layers]
+
+
+def _is_free(layer: _Layer, at: np.ndarray, there: tuple[slice, slice], pictures: np.ndarray) -> bool:
+    return not any(np.any(layer.pixels[k][there][picture != 0]) for k, picture in zip(at, pictures, strict=True))
+
+
+def _needed(layer: _Layer) -> _Layer:
+    """Leave out the slices on which a layer holds nothing."""
+    held = layer.pixels.any(axis=(1, 2))
+    return layer if held.all() else _Layer(layer.numbers, layer.pixels[held], layer.slices[held])
+
+
+def _merged(parts: list[tuple[Dataset, list[int]]], descriptions: Sequence[Dataset]) -> Dataset:
+    """Return one object with the frames of all layers, its segments numbered over the whole."""
+    whole, _ = parts[0]
+    whole.SegmentSequence = list(descriptions)
+    if len(parts) == 1:
+        return whole
+    frames, sizes = [], []
+    for part, numbers in parts:
+        shared = part.SharedFunctionalGroupsSequence[0]
+        alone = shared.pop("SegmentIdentificationSequence", None)  # where a layer holds one segment, all frames share it
+        for frame in part.PerFrameFunctionalGroupsSequence:
+            place = 1 if alone is not None else int(frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+            identification = Dataset()
+            identification.ReferencedSegmentNumber = numbers[place - 1]
+            frame.SegmentIdentificationSequence = [identification]
+            frames.append(frame)
+        sizes.append(int(part.NumberOfFrames) * int(part.Rows) * int(part.Columns) * int(part.BitsAllocated))
+    _renumber(frames)
+    whole.PixelData = _joined([part.PixelData for part, _ in parts], sizes)
+    whole.NumberOfFrames = len(frames)
+    whole.PerFrameFunctionalGroupsSequence = frames
+    whole.SegmentsOverlap = "YES" if whole.BitsAllocated == 1 else "UNDEFINED"
+    return whole
+
+
+def _renumber(frames: Sequence[Dataset]) -> None:
+    """Give every frame its dimension index: segment, and place among all slices that hold one (PS3.3 C.7.6.17.2)."""
+    heights = [tuple(float(v) for v in frame.PlanePositionSequence[0].ImagePositionPatient) for frame in frames]
+    old = [int(frame.FrameContentSequence[0].DimensionIndexValues[1]) for frame in frames]
+    first = heights[0]
+    far = max(set(heights), key=lambda h: sum((a - b) ** 2 for a, b in zip(h, first, strict=True)))
+    other = next((k for k, h in enumerate(heights) if old[k] != old[0]), 0)
+    along = np.subtract(far, first)
+    rising = np.dot(np.subtract(heights[other], first), along) * (old[other] - old[0]) >= 0  # as the layers were numbered
+    order = sorted(set(heights), key=lambda h: np.dot(h, along), reverse=not rising)
+    places = {height: place for place, height in enumerate(order, start=1)}
+    for frame, height in zip(frames, heights, strict=True):
+        number = int(frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        frame.FrameContentSequence[0].DimensionIndexValues = [number, places[height]]
+
+
+def _joined(data: Sequence[bytes], bits: Sequence[int]) -> bytes:
+    """Join the pixel data of several objects; a frame may end within a byte (PS3.5 8.1.1)."""
+    if all(size % 8 == 0 for size in bits[:-1]):
+        whole = b"".join(part[: (size + 7) // 8] for part, size in zip(data, bits, strict=True))
     else:
-        return _Frames(labels, slices, digests)
-    stacked = np.zeros((*labels.shape, len(objects)), np.uint8)
-    for number, (window, mask) in enumerate(crops):
-        stacked[(*window, number)] = mask
-    return _Frames(stacked, slices, digests)
+        loose = [np.unpackbits(np.frombuffer(part, np.uint8), count=size, bitorder="little")
+                 for part, size in zip(data, bits, strict=True)]
+        whole = np.packbits(np.concatenate(loose), bitorder="little").tobytes()
+    return whole + b"\0" * (len(whole) % 2)
 
 
 # --- the object ------------------------------------------------------------------------------------------------------
-def _build(
-    objects: Sequence[SegObject],
-    frames: _Frames,
-    sources: Sequence[Dataset],
-    vocabulary: Vocabulary,
-    model: str,
-    created: datetime.datetime,
-) -> Dataset:
+def _write_layer(layer: _Layer, descriptions: Sequence[Dataset], sources: Sequence[Dataset], content: tuple[str, ...],
+                 created: datetime.datetime, kind: str) -> Dataset:
     import highdicom as hd
 
-    series = str(sources[0].SeriesInstanceUID)
-    content = (
-        series,
-        model,
-        __version__,
-        *(f"{item.key}|{item.display}|{item.algorithm}|{item.tracking_id}" for item in objects),
-        *frames.digests,
-    )
-    descriptions = [
-        _description(number, item, vocabulary.get(item.key), model, digest)
-        for number, (item, digest) in enumerate(zip(objects, frames.digests, strict=True), start=1)
-    ]
-    positions = [hd.PlanePositionSequence("PATIENT", [float(v) for v in sources[k].ImagePositionPatient]) for k in frames.slices]
+    numbered = [copy_of(descriptions[number - 1]) for number in layer.numbers]
+    for place, description in enumerate(numbered, start=1):
+        description.SegmentNumber = place
+    positions = [hd.PlanePositionSequence("PATIENT", [float(v) for v in sources[k].ImagePositionPatient]) for k in layer.slices]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            segmentation = hd.seg.Segmentation(
-                source_images=_exportable(sources),
-                pixel_array=frames.pixels,
-                segmentation_type="BINARY",
-                segment_descriptions=descriptions,
+            return hd.seg.Segmentation(
+                source_images=exportable(sources),
+                pixel_array=layer.pixels,
+                segmentation_type=kind,
+                segment_descriptions=[hd.seg.SegmentDescription.from_dataset(d) for d in numbered],
                 plane_positions=positions,
                 series_instance_uid=content_uid("seg series", *content),
                 series_number=SEG_SERIES_NUMBER,
@@ -235,26 +257,19 @@ def _build(
             code="CTR-IO-051",
             hint="Export from a volume (NIfTI) instead: a CT series is then derived.",
         ) from error
-    if sources[0].get("SpecificCharacterSet"):
-        segmentation.SpecificCharacterSet = sources[0].SpecificCharacterSet  # highdicom 0.27 drops it
-    _settle(segmentation, content_uid("dimensions", *content), created)
-    return segmentation
 
 
-def _settle(segmentation: Dataset, dimensions: str, created: datetime.datetime) -> None:
+def settle(dataset: Dataset, dimensions: str, created: datetime.datetime) -> None:
     """Replace what the writer drew at random or took from the clock, so that the same answer gives the same bytes."""
-    segmentation.InstanceCreationDate, segmentation.InstanceCreationTime = (
-        segmentation.ContentDate,
-        segmentation.ContentTime,
-    )
-    for item in [*segmentation.DimensionOrganizationSequence, *segmentation.DimensionIndexSequence]:
+    dataset.InstanceCreationDate, dataset.InstanceCreationTime = dataset.ContentDate, dataset.ContentTime
+    for item in [*dataset.get("DimensionOrganizationSequence", ()), *dataset.get("DimensionIndexSequence", ())]:
         item.DimensionOrganizationUID = dimensions
-    for item in segmentation.get("ContributingEquipmentSequence", ()):
+    for item in dataset.get("ContributingEquipmentSequence", ()):
         if "ContributionDateTime" in item:
             item.ContributionDateTime = created
 
 
-def _exportable(sources: Sequence[Dataset]) -> list[Dataset]:
+def exportable(sources: Sequence[Dataset]) -> list[Dataset]:
     """Return the headers; in the first, which a strict writer copies from, what it would refuse is left empty."""
     first = copy_of(sources[0])
     if first.get("PatientSex") not in ("M", "F", "O", ""):
@@ -267,37 +282,42 @@ def _exportable(sources: Sequence[Dataset]) -> list[Dataset]:
     return [first, *sources[1:]]
 
 
-def _description(number: int, item: SegObject, entry: VocabObject | None, model: str, digest: str) -> Dataset:
+def _description(number: int, item: SegObject, vocabulary: Vocabulary, model: str) -> Dataset:
     import highdicom as hd
     from pydicom.sr.codedict import codes
 
     if item.algorithm not in ALGORITHMS:
         raise InputError(f"{item.algorithm!r} is none of {', '.join(ALGORITHMS)}.", code="CTR-IO-052")
-    category, kind = (entry.category, entry.type) if entry else (TISSUE, TISSUE)
-    colour = entry.colour if entry else THING_COLOUR
+    coding = coding_of(item, vocabulary)
     description = hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=item.display[:64],
-        segmented_property_category=_code(category),
-        segmented_property_type=_code(kind),
+        segmented_property_category=coded(coding.category),
+        segmented_property_type=coded(coding.type),
         algorithm_type=item.algorithm,
         algorithm_identification=None
         if item.algorithm == "MANUAL"
         else hd.AlgorithmIdentificationSequence(
             name="CTReasoner", version=(model or __version__)[:64], family=codes.DCM.ArtificialIntelligence
         ),
-        tracking_uid=content_uid("segment", number, item.key, digest),
-        tracking_id=(item.tracking_id or f"{item.key}.{number}")[:64],
-        anatomic_regions=[_code(entry.anatomic_region)] if entry and entry.anatomic_region else None,
-        display_color=hd.color.CIELabColor.from_rgb(*colour),
+        tracking_uid=tracking_uid_of(number, item),
+        tracking_id=tracking_id_of(number, item),
+        anatomic_regions=[coded(coding.anatomic_region)] if coding.anatomic_region else None,
+        display_color=hd.color.CIELabColor.from_rgb(*coding.colour),
     )
-    if entry and entry.modifier:
-        modifier = [_code(entry.modifier)]
+    if item.note:
+        description.SegmentDescription = item.note[:1024]
+    if coding.modifier:
+        modifier = [coded(coding.modifier)]
         description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = modifier
     return description
 
 
-def _code(triple: Sequence[str]) -> Dataset:
-    from highdicom.sr import CodedConcept
+def tracking_id_of(number: int, item: SegObject) -> str:
+    """Return the tracking identifier of a segment."""
+    return (item.tracking_id or f"{item.key}.{number}")[:64]
 
-    return CodedConcept(value=triple[0], scheme_designator=triple[1], meaning=triple[2])
+
+def tracking_uid_of(number: int, item: SegObject) -> str:
+    """Return the tracking UID of a segment: its own, or one that is made from its mask."""
+    return item.tracking_uid or content_uid("segment", number, item.key, digest_of(item))
