@@ -42,12 +42,12 @@ KEPT = (
     "AcquisitionTime", "ContentDate", "ContentTime", "InstanceNumber", "PatientAge", "PatientSize", "PatientWeight",
     "BodyPartExamined", "Laterality", "PatientPosition", "Manufacturer", "ManufacturerModelName", "KVP",
     "ConvolutionKernel", "ProtocolName", "ContrastBolusAgent", "SliceThickness", "SpacingBetweenSlices",
-    "ConvolutionKernel", "ProtocolName", "ContrastBolusAgent", "SliceThickness", "SpacingBetweenSlices",
-    "GantryDetectorTilt", "ImagePositionPatient",
-    "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit",
-    "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue",
-    "PixelPaddingRangeLimit", "LossyImageCompression", "SmallestImagePixelValue", "LargestImagePixelValue", "BurnedInAnnotation",
-    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "GantryDetectorTilt", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns",
+    "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated",
+    "BitsStored", "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "RescaleType",
+    "PixelPaddingValue", "PixelPaddingRangeLimit", "LossyImageCompression", "SmallestImagePixelValue",
+    "LargestImagePixelValue", "BurnedInAnnotation", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 KEPT_TAGS = [pydicom.datadict.tag_for_keyword(keyword) for keyword in KEPT]
 
