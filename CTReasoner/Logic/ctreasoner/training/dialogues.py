@@ -17,6 +17,7 @@ from ctreasoner.vocabulary import Vocabulary
 SPOKEN = {"esophagus": "oesophagus", "lung_nodule": "lung nodule", "spinal_cord": "spinal cord",
           "parotid_left": "left parotid", "parotid_right": "right parotid", "lung_left": "left lung", "lung_right": "right lung"}
 NAMES = {key: SPOKEN.get(key, key) for key in OBJECTS}
+AGAIN = 0.35                 # share of questions after others that name only what was answered before
 PAIR = {"parotid_left": "parotid_right", "parotid_right": "parotid_left", "lung_left": "lung_right", "lung_right": "lung_left"}
 
 
@@ -41,14 +42,16 @@ class Composer:
 
     def draw(self, objects: list[str] | None = None, intent: str | None = None) -> Dialogue:
         """Any question, often after others; with `objects`, one that asks for exactly these for the first time."""
-        sample = prompts.draw(self.rng, self.split, intent, objects=objects)
+        history, known = self._before(objects or ())
+        again = [key for key in known if key in NAMES and key != "lung_nodule"] if objects is None else []
+        keys = again if again and self.rng.random() < AGAIN else None
+        sample = prompts.draw(self.rng, self.split, intent, objects=objects, keys=keys)
         while sample.pointer or (sample.routes and not sample.mentions and sample.intent != "followup"):
-            sample = prompts.draw(self.rng, self.split, intent, objects=objects)      # clicks come from `clicked`
+            sample = prompts.draw(self.rng, self.split, intent, objects=objects, keys=keys)      # clicks come from `clicked`
         if sample.intent == "followup":
             return self._follow_up(sample)
         routes = {"question_unsupported": ["decline"], "needs_click": ["need_click"]}.get(sample.intent, list(sample.routes))
         refused = routes in (["decline"], ["need_click"])        # such a plan holds no object
-        history, known = self._before(objects or ())
         return self._dialogue(sample, routes, [] if refused else self._mentioned(sample, known), history)
 
     def clicked(self, key: str | None, named: bool) -> Dialogue:

@@ -268,6 +268,7 @@ def drawn_batches(maker: SequenceMaker, cache: list[Scene], size: int, rng: rand
 
 
 def run(settings: LanguageStage) -> Path:
+    """Trains until the time is over; resumes from its own checkpoint. Returns the path of the averaged weights."""
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
     out = Path(settings.out)
@@ -285,8 +286,13 @@ def run(settings: LanguageStage) -> Path:
         language.load_state_dict(torch.load(start, weights_only=True)["average"])
     optimiser = torch.optim.AdamW(common.parameter_groups(language, settings.rate, settings.decay), betas=(0.9, 0.98))
     average, clock, step = common.Average(language), common.Clock(settings.seconds), 0
-    rng = random.Random(settings.seed)
-    maker, curve, sums = SequenceMaker(processor, Composer(processor, settings.seed), rng), common.Curve(out, "language"), {}
+    if (state := common.load_state(out / "language.pt")) is not None:
+        language.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        average.state, average.steps, clock.used, step = state["average"], state["step"], state["seconds"], state["step"]
+    rng = random.Random(settings.seed + step)
+    composer = Composer(processor, settings.seed + step)
+    maker, curve, sums, since = SequenceMaker(processor, composer, rng), common.Curve(out, "language"), {}, clock.used
     pool: list[list[Sequence]] = []
     while (fraction := clock.tick()) < 1.0:
         common.set_rate(optimiser, clock.rate(fraction, step, settings.warm_up))
@@ -305,6 +311,14 @@ def run(settings: LanguageStage) -> Path:
         if step % 25 == 0:
             curve.add(step=step, seconds=round(clock.used), **{k: v / 25 for k, v in sums.items()})
             sums = {}
-    common.save_state(out / "language.pt", average=average.state, step=step, seconds=clock.used)
+        if clock.used - since > 240:
+            since = clock.used
+            _save(out, language, optimiser, average, clock, step)
+    _save(out, language, optimiser, average, clock, step)
     pid.unlink(missing_ok=True)
     return out / "language.pt"
+
+
+def _save(out: Path, language, optimiser, average, clock, step) -> None:
+    common.save_state(out / "language.pt", model=language.state_dict(), optimiser=optimiser.state_dict(),
+                      average=average.state, seconds=clock.used, step=step)

@@ -26,13 +26,13 @@ __all__ = ["INTENTS", "REFERENCES", "ROUTES", "TOPICS", "Mention", "PromptSample
 INTENTS = {  # name: share in draws without an intent
     "segment": 0.19,
     "detect": 0.11,
-    "describe": 0.20,
+    "describe": 0.18,
     "mixed": 0.12,
     "click": 0.06,
     "click_named": 0.04,
     "followup": 0.14,
     "question_unsupported": 0.11,
-    "needs_click": 0.03,
+    "needs_click": 0.05,
 }
 ROUTES = ("detect", "segment", "describe")
 TOPICS = (

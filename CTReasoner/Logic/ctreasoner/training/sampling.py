@@ -106,6 +106,8 @@ class Sampler:
         lower, upper = case.boxes[case.present[rng.integers(len(case.present))]]
         gap = rng.uniform(0, 40)
         parts = [(0, int((lower[2] - gap) / mm)), (math.ceil((upper[2] + gap) / mm), n)]
+        if "mandible" in case.boxes and rng.random() < 0.5:                      # the head alone: no chest
+            parts = [(math.ceil((case.boxes["mandible"][0][2] + gap) / mm), n)]
         parts = [(a, b) for a, b in parts if (b - a) * mm >= 45]
         return parts[rng.integers(len(parts))] if parts else None
 
@@ -192,9 +194,9 @@ class Sampler:
         if erased:
             order = [erased] + [key for key in order if key != erased]
         elsewhere = ABOVE_THORAX if case.source == "segthor" else ()
-        if case.source == "openkbp" and z_range and z_range[0] * case.spacing[2] > case.boxes.get("mandible", [[0, 0, 1e9]])[0][2]:
+        if case.source == "openkbp" and z_range and z_range[0] * case.spacing[2] >= case.boxes.get("mandible", [[0, 0, 1e9]])[0][2]:
             elsewhere = BELOW_NECK
-        if whole and elsewhere and rng.random() < 0.6:
+        if whole and elsewhere and rng.random() < (0.6 if elsewhere is ABOVE_THORAX else 0.9):
             order.insert(int(rng.integers(0, 3)), elsewhere[rng.integers(len(elsewhere))])
         keys = order[:QUERIES]
         if rng.random() < 0.4 or len(keys) < QUERIES:
