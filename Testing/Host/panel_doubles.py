@@ -44,6 +44,7 @@ class ScriptedEngine:
         self.files: list[VolumeFile] = []
         self.known: list[dict[str, str]] = []
         self.exports: list[dict[str, Any]] = []
+        self.wondered: list[VolumeFile] = []
         self.cancelled: list[int] = []
         self.closed = False
         self._open: dict[int, list] = {}
@@ -73,6 +74,10 @@ class ScriptedEngine:
     def export(self, volume: VolumeFile, folder: Any, **options: Any) -> int:
         self.exports.append({"folder": Path(folder), **options})
         return 1000 + len(self.exports)
+
+    def inside(self, volume: VolumeFile) -> int:
+        self.wondered.append(volume)
+        return 2000 + len(self.wondered)
 
     def cancel(self, ask: int) -> None:
         self.cancelled.append(ask)
@@ -110,6 +115,11 @@ class ScriptedEngine:
     def exported(self, number: int, **facts: Any) -> None:
         """Answer an export."""
         self._box.append(Message("exported", 1000 + number, facts=facts))
+
+    def shows(self, number: int, *, is_whole: bool = True, **states: tuple[str, float]) -> None:
+        """Say which objects a CT shows."""
+        facts = {"states": {k: list(v) for k, v in states.items()}, "is_whole": is_whole}
+        self._box.append(Message("inside", 2000 + number, facts=facts))
 
     def look(self, *, ask: int | None = None, key: str | None = None, step: int = 0, centre=(0.0, 0.0, 0.0),
              size=(80.0, 80.0, 80.0)) -> None:

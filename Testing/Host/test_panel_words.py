@@ -119,11 +119,29 @@ def test_an_edit_outdates_what_was_said_about_that_object_alone(answered: Conver
     assert "Outdated: Heart was changed by hand" in html and "Mandible was" not in html
 
 
-def test_suggestions_come_by_tier_and_what_lies_outside_is_no_link(answered: Conversation) -> None:
+def test_suggestions_come_by_tier_and_what_the_ct_does_not_show_is_grey(answered: Conversation) -> None:
     vocabulary = Vocabulary.load()
-    html = pages.suggestions(vocabulary, answered.outside(), pages.LIGHT)
+    estimated = {"brainstem": ("outside", 0.91), "larynx": ("absent", 0.6), "aorta": ("present", 0.9), "heart": ("outside", 0.7)}
+    html = pages.suggestions(vocabulary, answered.told(), estimated, pages.LIGHT)
     assert html.index("Validated") < html.index("Experimental") < html.index("Interactive")
-    assert 'href="ask:heart"' in html and 'href="ask:mandible"' not in html and "mandible" in html
+    chips = {chip.split('"')[1]: chip for chip in html.split("<a ")[1:]}
+    assert {f"ask:{item.key}" for item in vocabulary} == set(chips)
+    grey = {key.partition(":")[2] for key, chip in chips.items() if f"color:{pages.LIGHT.faint}" in chip}
+    assert grey == {"mandible", "brainstem", "larynx"}      # not the heart: an answer found it
+    assert "<s>mandible</s>" in chips["ask:mandible"]
+
+
+@pytest.mark.parametrize(("told", "estimate", "words"), [
+    (None, ("outside", 0.912), "Probably outside this scan (0.91). This is the model's own estimate; click to ask all the same."),
+    (None, ("absent", 0.6), "Probably not in this scan (0.60)."), (None, ("present", 0.9), "Click an object to ask for it."),
+    ("outside", ("present", 0.9), "An answer found it to lie outside this scan."), ("present", ("outside", 0.9), "Click an object"),
+    (None, None, "Click an object to ask for it.")])
+def test_a_chip_says_whose_word_it_is(told, estimate, words: str) -> None:
+    assert pages.chip_tip(told, estimate).startswith(words)
+
+
+def test_what_is_asked_for_reads_as_in_a_sentence() -> None:
+    vocabulary = Vocabulary.load()
     assert pages.prompt_for(vocabulary, "heart") == "Segment the heart and describe it"
     assert pages.prompt_for(vocabulary, "lung_nodule") == ""
     assert pages.spoken("Lung, right") == "right lung"

@@ -54,6 +54,12 @@ def exported(engine: LocalEngine, number: int) -> dict:
                 if m.kind == "exported").facts
 
 
+def inside(engine: LocalEngine, number: int, messages: list[Message] | None = None) -> dict:
+    """Wait for what an engine says about which objects a CT shows."""
+    messages = messages or wait(engine, lambda m: any(x.kind == "inside" and x.ask == number for x in m))
+    return next(m for m in messages if m.kind == "inside" and m.ask == number).facts
+
+
 def begun(engine: LocalEngine, ask: int, count: int = 2) -> list[Message]:
     """Wait until an answer has so many events."""
     return wait(engine, lambda m: len(events_of(m, ask)) >= count)

@@ -17,6 +17,7 @@ from client_bench import (
     events_of,
     exported,
     hand_over,
+    inside,
     is_gone,
     question,
     reached,
@@ -96,6 +97,36 @@ def test_two_questions_find_a_warm_engine_and_masks_can_be_read(warm):
     pid = warm._process.pid
     assert isinstance(answered(warm, warm.ask(question(warm.handed, "where is the liver?"), warm.handed))[-1], Done)
     assert warm._process.pid == pid and warm.state == "ready" and not warm.is_busy and warm.model["name"] == "double"
+
+
+def test_which_objects_a_ct_shows_is_told_and_does_not_make_the_engine_busy(warm):
+    answered(warm, warm.ask(question(warm.handed), warm.handed))
+    number = warm.inside(warm.handed)
+    assert not warm.is_busy and warm.state == "ready"
+    assert inside(warm, number) == {"states": {"heart": ["present", 0.9], "mandible": ["outside", 0.8]}, "is_whole": True}
+
+
+def test_a_question_interrupts_the_search_for_what_a_ct_shows():
+    engine = engine_of("Curious")
+    try:
+        handed = hand_over(engine)
+        answered(engine, engine.ask(question(handed), handed))
+        number = engine.inside(handed)
+        ask = engine.ask(question(handed), handed)
+        messages = wait(engine, lambda m: any(isinstance(e, Done) for e in events_of(m, ask)))
+        assert inside(engine, number, messages)["is_whole"] is False
+        engine.inside(handed)       # nor does it hold up the end
+    finally:
+        engine.close()
+
+
+def test_the_search_for_what_a_ct_shows_fails_in_a_sentence(engine):
+    answered(engine, engine.ask(question(engine.handed), engine.handed))
+    strange = engine.volumes.put(np.zeros((4, 4, 4), np.int16), np.diag([2.0, 2, 2, 1])).result(LONGEST_S)
+    assert inside(engine, engine.inside(strange))["code"].startswith("CTR-IO-")
+    number = engine.inside(engine.handed)
+    engine.restart()
+    assert inside(engine, number)["code"] == "CTR-WRK-006"
 
 
 def test_questions_are_answered_one_after_the_other(warm):

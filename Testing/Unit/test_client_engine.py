@@ -7,16 +7,18 @@ import sys
 import numpy as np
 import pytest
 import tiny_model
-from client_bench import LONGEST_S, answered, begun, exported, question
+from client_bench import LONGEST_S, answered, begun, exported, inside, question
 from ctreasoner.client.local import LocalEngine
 from ctreasoner.client.masks import write_crop
 from ctreasoner.events import Cancelled, Click, Done, Look, Mask, Measurement, Started, load_mask
+from ctreasoner.reasoner import Reasoner
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory):
     folder = tiny_model.save(tmp_path_factory.mktemp("model"))
     engine = LocalEngine(sys.executable, arguments=["--model", str(folder), "--threads", "1"])
+    engine.folder = folder
     volume = tiny_model.scan()
     engine.handed = engine.volumes.put(volume.voxels, volume.affine, name="phantom").result(LONGEST_S)
     yield engine
@@ -78,3 +80,17 @@ def test_a_changed_mask_is_measured_also_after_a_crash_or_of_a_loaded_scene_and_
     assert any(isinstance(e, Measurement) and e.object == "a7.o2" for e in events)
     facts = exported(engine, engine.export(engine.handed, tmp_path / "out"))
     assert (tmp_path / "out" / facts["files"]["DICOM-SEG"]).is_file()
+
+
+def test_which_objects_a_ct_shows_is_what_an_answer_would_find_at_first(engine, clicked):
+    facts = inside(engine, engine.inside(engine.handed))
+    here = Reasoner.from_pretrained(engine.folder, threads=1)
+    volume = tiny_model.scan()
+    here.register(volume)
+    expected = here.inside(volume)
+    assert facts["is_whole"] and expected and {k: (s, p) for k, (s, p) in facts["states"].items()} == {
+        key: (state, pytest.approx(p, abs=1e-3)) for key, (state, p) in expected.items()}
+    for key, (state, probability) in expected.items():
+        answer = here.ask(volume, f"segment the {here.engine.speaker.processor.names[key]}")
+        first = next(e for e in answer.events if e.type == "Existence" and e.name == key)
+        assert (first.state, first.probability) == (state, pytest.approx(probability, abs=1e-3))

@@ -36,6 +36,10 @@ class Double(FakeEngine):
     def forget(self, identity: str) -> None:
         self.volumes.pop(identity)
 
+    def inside(self, volume) -> Iterator[tuple[str, str, float]]:
+        yield "heart", "present", 0.9
+        yield "mandible", "outside", 0.8
+
     def answer(self, request: Request, workspace: Path | None = None) -> Iterator[Event]:
         talk = self.conversation(request)
         self.answers = talk.answers
@@ -85,6 +89,15 @@ class Double(FakeEngine):
             millilitres = float(np.load(path).sum() * volume.voxel_ml)
             yield stream.emit(Measurement, id=f"{key}.m1", object=key, name="volume", value=millilitres, unit="ml", method="count")
         yield stream.emit(Done, timings_s={})
+
+
+class Curious(Double):
+    def inside(self, volume) -> Iterator[tuple[str, str, float]]:
+        """Never come to an end by itself."""
+        until = time.monotonic() + LONGEST_S
+        while time.monotonic() < until:
+            yield "heart", "present", 0.9
+            time.sleep(0.01)
 
 
 class Chatty(Double):

@@ -184,7 +184,8 @@ class Answering:
         """Fills the slots, checks every sentence against what was exported, and leaves out what states a finding unchecked."""
         from ctreasoner.appearance.verify import checked_text
         from ctreasoner.appearance.wording import fill, render
-        askable = [self.vocabulary.display(k).lower() for k in self._inside()] if not objects else []
+        shown = [] if objects else [key for key, state, _ in self.engine.inside(self.volume) if state == "present"]
+        askable = [self.vocabulary.display(key).lower() for key in shown]
         text, spans = render(fill([words], [self._facts(o) for o in objects], askable))
         exported = {o.id: (o.display, o.key, _exported(o), o.first_voxel, o.state, tuple(o.box.size) if o.box is not None else None)
                     for o in objects}
@@ -194,21 +195,6 @@ class Answering:
             yield self.stream.emit(Statement, id=f"{self.stream.answer}.s{n}", start=s.start, end=s.end, claim=s.claim,
                                    verdict=s.verdict, rule=s.rule, said=s.said, found=s.found, evidence=s.evidence,
                                    by=By(kind="rule", name="verify"))
-
-    def _inside(self) -> list[str]:
-        """Keys of the objects that view 0 shows, for what can be asked instead."""
-        whole = self.engine.eyes.whole(self.volume)
-        from ctreasoner.model.eyes import states
-        speaker, out = self.engine.speaker, []
-        for key in speaker.processor.name_ids:
-            if key in CLICKABLE:
-                continue
-            question = speaker.processor.question(f"segment the {speaker.processor.names[key]}")
-            thought = speaker.think(question, whole, [], {}, 1)
-            code = next(iter(thought.codes.values()), None)
-            if code is not None and states(self.engine.eyes.context(whole, code[None])[0])["present"] > 0.5:
-                out.append(key)
-        return out
 
     # prompts, refinement, edits -----------------------------------------------------------------------------
 

@@ -38,6 +38,7 @@ class Engine:
         self.by = By(kind="model", name=f"CTReasoner {self.model['name']}", version=self.model["hash"], licence=LICENCE)
         self._volumes: dict[str, Volume] = {}
         self._conversations: dict[tuple[str, str], Conversation] = {}
+        self._inside: dict[str, dict[str, tuple[str, float]]] = {}
         self._speaker, self._problem = None, None
         # transformers takes seconds to import: it happens while the first look is already on its way.
         self._loading = threading.Thread(target=self._load_language, daemon=True)
@@ -74,6 +75,7 @@ class Engine:
     def forget(self, identity: str) -> None:
         """Drops a volume, what was encoded of it and its conversations."""
         self._volumes.pop(identity, None)
+        self._inside.pop(identity, None)
         self.eyes.forget(identity)
         for key in [k for k in self._conversations if k[1] == identity]:
             del self._conversations[key]
@@ -90,6 +92,25 @@ class Engine:
         volume = read_volume(request.volume)
         self._volumes[request.volume] = volume
         return volume
+
+    def inside(self, volume: Volume) -> Iterator[tuple[str, str, float]]:
+        """(key, state, probability) of each object that can be asked for by name, as view 0 shows it: an estimate without a look.
+
+        One short forward pass lies between two objects, so whoever reads can stop at any; what was found is kept with view 0.
+        """
+        from ctreasoner.looking import state_of
+        whole, speaker, found = self.eyes.whole(volume), self.speaker, self._inside.setdefault(volume.identity, {})
+        for key, name in speaker.processor.names.items():
+            item = self.vocabulary.get(key)
+            if item is None or item.clickable_only:
+                continue
+            if key not in found:
+                thought = speaker.think(speaker.processor.question(f"segment the {name}"), whole, [], {}, 1)
+                code = next((thought.codes[o.number] for o in thought.plan.objects if o.key == key), None)
+                if code is None:        # the model took the name for something else: it would not answer about this object
+                    continue
+                found[key] = state_of(self.eyes, whole, code, self.calibration)
+            yield key, *found[key]
 
     def answer(self, request: Request, workspace: Path | str | None = None,
                cancelled: Callable[[], bool] = lambda: False) -> Iterator[Event]:

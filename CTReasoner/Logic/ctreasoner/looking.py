@@ -51,11 +51,8 @@ class Seeker:
 
     def exists(self, known: Known, whole: Sight, code: torch.Tensor) -> float:
         """Sets the state from view 0; the probability of that state."""
-        context, _ = self.eyes.context(whole, code[None])
-        p = calibrated(states(context), self.calibration)
-        known.state = "present" if p["present"] >= self.calibration.get("threshold", 0.5) else max(
-            ("absent", "outside"), key=p.__getitem__)
-        return p[known.state]
+        known.state, probability = state_of(self.eyes, whole, code, self.calibration)
+        return probability
 
     def find(self, known: Known, thought, whole: Sight, max_looks: int) -> Iterator[Event]:
         """Box on view 0, then looks until nothing new would be seen. Ends with `known.state` present, absent or outside."""
@@ -170,6 +167,14 @@ class Seeker:
         if earlier and known.logits is not None and known.logits.shape == view.shape:
             prompting.set_mask(channels, torch.from_numpy(known.logits) > 0)
         return channels
+
+
+def state_of(eyes: Eyes, whole: Sight, code: torch.Tensor, calibration: dict) -> tuple[str, float]:
+    """Present, absent or outside: what view 0 says of an object with a code [128], and the probability of that state."""
+    context, _ = eyes.context(whole, code[None])
+    p = calibrated(states(context), calibration)
+    state = "present" if p["present"] >= calibration.get("threshold", 0.5) else max(("absent", "outside"), key=p.__getitem__)
+    return state, p[state]
 
 
 def calibrated(p: dict[str, float], calibration: dict) -> dict[str, float]:

@@ -131,6 +131,15 @@ class Reasoner:
             raise error_of(fold.answer.error)
         return fold.answer
 
+    def inside(self, volume: Volume | str | Path) -> dict[str, tuple[str, float]]:
+        """Return, for each object that can be asked for by name, its state on a CT and the probability of that state.
+
+        States are "present", "absent" and "outside". It is the model's estimate from the whole scan, before any closer look;
+        an answer may come to another result.
+        """
+        volume = load_volume(volume) if isinstance(volume, (str, Path)) else volume
+        return {key: (state, probability) for key, state, probability in self.engine.inside(volume)}
+
     @property
     def workspace(self) -> Path:
         """The temporary folder of this object's mask arrays; it goes when the object goes."""

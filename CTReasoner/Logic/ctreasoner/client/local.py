@@ -39,7 +39,8 @@ class Message:
     """What `poll` returns.
 
     kind : "state" (facts: state, model, and where there is something to say: code, sentence, hint, silent_s), "event" (ask,
-    event), or "exported" (ask; facts: folder, files and notes, or code, sentence and hint).
+    event), "exported" (ask; facts: folder, files and notes) or "inside" (ask; facts: states and is_whole); the last two bring
+    code, sentence and hint instead where they failed.
     """
 
     kind: str
@@ -94,7 +95,7 @@ class LocalEngine:
         self._sent: set[str] = set()
         self._open: dict[int, _Asked] = {}
         self._stopping: dict[int, float] = {}       # cancelled, over for the caller, but not yet for the worker
-        self._exports: set[int] = set()
+        self._tasks: dict[int, str] = {}            # number -> kind of the message that ends it
         self._count = 0
         self._awaiting_since, self._times_silent = time.monotonic(), 0
         self._late: list[Message] = []
@@ -177,18 +178,30 @@ class LocalEngine:
         rejected : ids of objects of which neither mask nor box is written.
         """
         self.start()
-        self._count += 1
-        self._exports.add(self._count)
-        if self._process is None:
-            self._exported(self._count, self.problem)
-            return self._count
-        self._hand_over(volume)
-        self._send(op="export", ask=self._count, volume=volume.identity, folder=str(folder),
-                   source=source if isinstance(source, str) else [str(s) for s in source],
-                   workspace=str(self._workspace(volume.identity, conversation)),
-                   edited={k: str(v) for k, v in (edited or {}).items()}, rejected=list(rejected))
-        if self.state == "ready":
+        ask = self._begin("exported", volume, op="export", folder=str(folder),
+                          source=source if isinstance(source, str) else [str(s) for s in source],
+                          workspace=str(self._workspace(volume.identity, conversation)),
+                          edited={k: str(v) for k, v in (edited or {}).items()}, rejected=list(rejected))
+        if self.is_busy and self.state == "ready":
             self._await("busy")
+        return ask
+
+    def inside(self, volume: VolumeFile) -> int:
+        """Ask a worker that runs which objects a CT shows, before any look; returns a number.
+
+        It does not make the engine busy: whatever is asked next interrupts it. The message says what was found until then
+        (states: key -> [state, probability]) and whether that is all (is_whole); asked again, it goes on from there.
+        """
+        return self._begin("inside", volume, op="inside")
+
+    def _begin(self, ends_with: str, volume: VolumeFile, **content: Any) -> int:
+        self._count += 1
+        self._tasks[self._count] = ends_with
+        if self._process is None:
+            self._task_ended(self._count, self.problem)
+        else:
+            self._hand_over(volume)
+            self._send(ask=self._count, volume=volume.identity, **content)
         return self._count
 
     def cancel(self, ask: int) -> None:
@@ -225,7 +238,7 @@ class LocalEngine:
     @property
     def is_busy(self) -> bool:
         """Whether an answer or an export is awaited."""
-        return bool(self._open or self._exports)
+        return bool(self._open) or "exported" in self._tasks.values()
 
     @property
     def silent_s(self) -> float:
@@ -264,7 +277,7 @@ class LocalEngine:
             process.kill()          # of a worker that has ended: what it may have started
             process.wait(1.0)
         self._open.clear()
-        self._exports.clear()
+        self._tasks.clear()
         if self.state != "stopped":
             self._set("stopped")
         self.volumes.close()
@@ -324,23 +337,25 @@ class LocalEngine:
             self._end(message["ask"], Cancelled)
 
     def _on_exported(self, message: dict[str, Any]) -> None:
-        self._exported(message["ask"], {k: message[k] for k in ("folder", "files", "notes")})
+        self._task_ended(message["ask"], {k: message[k] for k in ("folder", "files", "notes")})
+
+    def _on_inside(self, message: dict[str, Any]) -> None:
+        self._task_ended(message["ask"], {k: message[k] for k in ("states", "is_whole")})
 
     def _on_forgotten(self, message: dict[str, Any]) -> None:
         self._remove(message["volume"])
 
     def _on_failed(self, message: dict[str, Any]) -> None:
         facts = {k: str(message.get(k) or "") for k in ("code", "sentence", "hint")}
-        if message.get("ask") in self._exports:
-            self._exported(message["ask"], facts)
+        if message.get("ask") in self._tasks:
+            self._task_ended(message["ask"], facts)
         elif message.get("op") == "volume":
             self._sent.discard(message.get("id"))       # the question about it says why; the next one sends it again
         elif message.get("op") == "load":
             self._fail(**facts)
 
-    def _exported(self, ask: int, facts: dict[str, Any]) -> None:
-        self._exports.discard(ask)
-        self._late.append(Message("exported", ask, facts=dict(facts)))
+    def _task_ended(self, ask: int, facts: dict[str, Any]) -> None:
+        self._late.append(Message(self._tasks.pop(ask), ask, facts=dict(facts)))
         self._rest()
 
     def _ended(self, code: int) -> None:
@@ -365,8 +380,8 @@ class LocalEngine:
                 self._end(ask, Cancelled)
             else:
                 self._end(ask, Failed, code=code, sentence=sentence, hint=hint)
-        for ask in list(self._exports):
-            self._exported(ask, {"code": code, "sentence": sentence, "hint": hint})
+        for ask in list(self._tasks):
+            self._task_ended(ask, {"code": code, "sentence": sentence, "hint": hint})
 
     def _check_cancels(self) -> None:
         now = time.monotonic()

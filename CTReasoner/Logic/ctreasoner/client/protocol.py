@@ -8,9 +8,13 @@
     ask     ask, request, workspace, answered, known     event   ask, event       (ends with Done, Cancelled or Failed)
     export  ask, volume, workspace, folder, source,      exported  ask, folder, files, notes    (or failed)
             edited, rejected
+    inside  ask, volume                                  inside  ask, states, is_whole              (or failed)
     cancel  ask                                          cancelling  ask          (at once, from the reading thread)
     forget  volume                                       forgotten  volume
     bye                                                  (ends)
+
+`inside` asks which objects a CT shows: object key -> [state, probability]. Whatever is sent behind it interrupts it; `states`
+are then those that were found so far, and `is_whole` is false.
 
 End of file on the worker's stdin means that the panel is gone: the worker then takes away the session's folder and ends.
 """

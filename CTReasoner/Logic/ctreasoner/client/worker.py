@@ -243,6 +243,18 @@ class Worker:
                                             edited=job.get("edited") or {}, rejected=job.get("rejected") or ())
         self.send(reply="exported", ask=job.get("ask"), folder=str(folder), files=files, notes=notes)
 
+    def _do_inside(self, job: dict[str, Any]) -> None:
+        """Say which objects a CT shows, as far as that gets before something else is asked."""
+        self._ready(job["volume"])
+        found = self._engine.inside(self._volumes[job["volume"]])
+        states, is_whole = {}, False
+        while self._jobs.empty() and not is_whole:
+            one = next(found, None)
+            is_whole = one is None
+            if one is not None:
+                states[one[0]] = [one[1], round(one[2], 4)]
+        self.send(reply="inside", ask=job["ask"], states=states, is_whole=is_whole)
+
     def _do_forget(self, job: dict[str, Any]) -> None:
         identity = job["volume"]
         self._volumes.pop(identity, None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import qt
-from slicer.i18n import tr as _
 
 from ..vocabulary import Vocabulary
 from . import pages
@@ -73,12 +72,24 @@ class ChatView:
         ground = self._ui.chatBrowser.palette.color(qt.QPalette.Base)
         return pages.DARK if ground.lightness() < DARK_BELOW else pages.LIGHT
 
+    def hover(self, href: str) -> None:
+        """Let the tip of the chips be that of the one under the mouse ("ask:key", "" for none): a label has one tip only."""
+        key = href.partition(":")[2]
+        told = self._case.conversation.told() if self._case is not None else {}
+        self._ui.suggestionsLabel.toolTip = pages.chip_tip(told.get(key), self._estimated().get(key))
+
+    def _estimated(self) -> dict[str, tuple[str, float]]:
+        estimate = self._case.estimate if self._case is not None else None
+        return estimate.states if estimate is not None else {}
+
     def _show_suggestions(self, conversation: Conversation, colours: pages.Colours) -> None:
         label = self._ui.suggestionsLabel
-        text = pages.suggestions(self._vocabulary, conversation.outside(), colours) if self._case is not None else ""
+        text = ""
+        if self._case is not None:
+            text = pages.suggestions(self._vocabulary, conversation.told(), self._estimated(), colours)
         if text != self._chips:
             self._chips = text
             label.text = text
-            label.toolTip = _("Click an object to ask for it.")
+            self.hover("")
         if label.visible != bool(text):
             label.visible = bool(text)

@@ -25,6 +25,7 @@ from .engine_box import EngineBox
 from .export import Exporter
 from .findings import FindingsTable
 from .hints import hint_for
+from .inside import Inside
 from .keys import CLICK_KEY, PromptKeys, WindowKeys
 from .log import Log
 from .showing import Showing
@@ -58,6 +59,7 @@ class Controller(Actions):
         self.engine_box = EngineBox(ui, resources / "Recordings", self._engine_exchanged, self.log)
         self.exporter = Exporter(ui, self.log)
         self.chat = ChatView(ui, self.vocabulary)
+        self.inside = Inside(self._inside_known, self.log)
         self.table = FindingsTable(ui.findingsTable, self._finding_chosen, self._finding_visible)
         self.showing = Showing(ui)
         self.watch = ViewWatch(self._user_took_the_views)
@@ -88,6 +90,7 @@ class Controller(Actions):
         ui.promptLineEdit.connect("returnPressed()", self.ask)
         ui.chatBrowser.connect("anchorClicked(QUrl)", self._link)
         ui.suggestionsLabel.connect("linkActivated(QString)", self._suggestion)
+        ui.suggestionsLabel.connect("linkHovered(QString)", self.chat.hover)
         ui.looksSlider.connect("valueChanged(int)", self._look_chosen)
         ui.findingsTable.connect("itemSelectionChanged()", self.refresh_buttons)
         ui.othersComboBox.connect("currentIndexChanged(int)", self._others_chosen)
@@ -136,6 +139,10 @@ class Controller(Actions):
     def _engine_exchanged(self, engine: Any) -> None:
         """Another engine was chosen: what the old one was asked ends here."""
         self.asking.fail_all(_("Another engine was chosen."), _("Ask again."))
+        self.inside.forget()
+        for case in self.cases.values():
+            case.estimate = None
+        self.chat.changed()
         self.asking.engine = engine
 
     # ------------------------------------------------------------ the CT
@@ -271,6 +278,7 @@ class Controller(Actions):
         if now >= self._next_edit_check:
             self._next_edit_check = now + EDIT_CHECK_S
             self._check_edits()
+            self.inside.step(engine, self.case, idle=not self.asking.is_busy)
         if self._is_stale:
             self.refresh()
         self._show_progress()
@@ -294,6 +302,8 @@ class Controller(Actions):
             self.engine_box.state_message(message.facts)
         elif message.kind == "exported":
             self.exporter.done(message.ask, message.facts)
+        elif message.kind == "inside":
+            self.inside.done(message.ask, message.facts)
         elif message.kind == "event":
             self.log.add_event(message.event)
             self.asking.event(message.ask, message.event)
@@ -306,6 +316,10 @@ class Controller(Actions):
             self.chat.changed()
         elif self.case is not None:
             show_only(slicer.mrmlScene, self.case.node)     # nor is what comes in while another CT is chosen
+
+    def _inside_known(self, case: Case) -> None:
+        if case is self.case:
+            self.chat.changed()
 
     def _on_end(self, job: Job) -> None:
         job.case.brought_back.clear()

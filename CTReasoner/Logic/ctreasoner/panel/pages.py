@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
@@ -14,6 +14,7 @@ from .turns import DONE, FAILED, RUNNING, STOPPED, WAITING, Conversation, Turn
 
 MARKS = {"verified": "✓", "refuted": "✗", "not checkable": "?"}
 STATES = {"present": "present", "absent": "not present", "outside": "outside this scan", "unsupported": "not known to the model"}
+ESTIMATES = {"outside": "Probably outside this scan", "absent": "Probably not in this scan"}
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,16 @@ def answer_text(turn: Turn, colours: Colours) -> str:
     return "".join(out)
 
 
-def suggestions(vocabulary: Vocabulary, outside: Iterable[str], colours: Colours) -> str:
-    """Return the objects that can be asked for, by tier, as links "ask:key"; those outside the CT are grey."""
-    gone, rows = set(outside), []
+def suggestions(vocabulary: Vocabulary, told: Mapping[str, str], estimated: Mapping[str, tuple[str, float]],
+                colours: Colours) -> str:
+    """Return the objects that can be asked for, by tier, as links "ask:key"; those that the CT does not show are grey.
+
+    told : states by key that answers came to; what lies outside is struck out. estimated : states and probabilities before
+    any answer.
+    """
+    rows = []
     for tier, meaning in TIERS.items():
-        chips = [_chip(item, item.key in gone, colours) for item in vocabulary if item.tier == tier]
+        chips = [_chip(item, told.get(item.key), estimated.get(item.key), colours) for item in vocabulary if item.tier == tier]
         if chips:
             rows.append(f'<p style="margin-top:0px; margin-bottom:3px; line-height:135%"><span style="color:{colours.faint}">'
                         f'{escape(meaning.capitalize()).replace(" ", "&nbsp;")}:</span> {" ".join(chips)}</p>')
@@ -93,10 +99,20 @@ def spoken(display: str) -> str:
     return f"{side} {name}".lower() if comma else display.lower()
 
 
-def _chip(item, outside: bool, colours: Colours) -> str:
+def chip_tip(told: str | None, estimate: tuple[str, float] | None) -> str:
+    """Return what a chip says when the mouse rests on it."""
+    if told == "outside":
+        return "An answer found it to lie outside this scan. Click to ask again."
+    if told is None and estimate is not None and estimate[0] in ESTIMATES:
+        return f"{ESTIMATES[estimate[0]]} ({estimate[1]:.2f}). This is the model's own estimate; click to ask all the same."
+    return "Click an object to ask for it."
+
+
+def _chip(item, told: str | None, estimate: tuple[str, float] | None, colours: Colours) -> str:
     label = escape(spoken(item.display)).replace(" ", "&nbsp;") + ("&nbsp;(click)" if item.clickable_only else "")
-    if outside:
-        return f'<span style="color:{colours.faint}" title="outside this scan"><s>{label}</s></span>&nbsp;'
+    if told == "outside" or (told is None and estimate is not None and estimate[0] in ESTIMATES):
+        label = f"<s>{label}</s>" if told else label
+        return f'<a href="ask:{escape(item.key)}"><span style="color:{colours.faint}">&nbsp;{label}&nbsp;</span></a>&nbsp;'
     return f'<a href="ask:{escape(item.key)}"><span style="background-color:{colours.chip}">&nbsp;{label}&nbsp;</span></a>&nbsp;'
 
 

@@ -92,6 +92,11 @@ class RecordedEngine:
             "code": "CTR-REC-003", "sentence": "A recording cannot be exported: that needs the engine.", "hint": HINT}))
         return self._count
 
+    def inside(self, volume: VolumeFile) -> int:
+        self._count += 1
+        self._late.append(Message("inside", self._count, facts={"states": {}, "is_whole": True}))     # a recording looks at nothing
+        return self._count
+
     def cancel(self, ask: int) -> None:
         if ask in self._playing:
             began, events = self._playing.pop(ask)

@@ -160,9 +160,9 @@ class Conversation:
             if key in turn.states:
                 turn.outdated.add(key)
 
-    def outside(self) -> set[str]:
-        """Return vocabulary keys of objects that an answer found to lie outside the scan."""
-        return {e.name for t in self.turns for e in t.states.values() if e.state == "outside"}
+    def told(self) -> dict[str, str]:
+        """Return vocabulary key -> state of every object that an answer spoke of, as the newest one has it."""
+        return {e.name: e.state for t in self.turns for e in t.states.values()}
 
 
 def split_link(href: str) -> tuple[str, str]:
