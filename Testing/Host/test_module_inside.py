@@ -26,7 +26,7 @@ def wondered(panel: Panel, count: int = 1) -> bool:
 
 def chip(panel: Panel, key: str) -> str:
     panel.app.process(80)
-    return next(part for part in panel.ui.suggestionsLabel.text.split("<a ") if f'"ask:{key}"' in part)
+    return next(part.split("</a>")[0] for part in panel.ui.suggestionsLabel.text.split("<a ") if f'"ask:{key}"' in part)
 
 
 def is_grey(panel: Panel, key: str) -> bool:
