@@ -12,7 +12,7 @@ import tiny_model
 import torch
 from ctreasoner.dataset.prepare import OBJECTS, lungs
 from ctreasoner.model.vision import STATES, Context, VisionConfig, VisionModel
-from ctreasoner.training import common, losses
+from ctreasoner.training import augment, common, losses
 from ctreasoner.training.dialogues import Composer
 from ctreasoner.training.joint_stage import Asker, joint_codes
 from ctreasoner.training.language_stage import SequenceMaker, code_loss, embeds_of, text_loss
@@ -128,6 +128,19 @@ def test_samples_are_whole_and_never_contradict_themselves(sampler) -> None:
             if STATES[int(s.state[i])] == "outside" and s.state_weight[i]:
                 assert float(s.masks[i].sum()) < 0.2 * float(ball((40, 40, 40), 10, (80,) * 3).sum())
     assert {state for _, state in seen} >= {"present", "outside", "unsupported"}
+
+
+def test_a_bulge_belongs_to_its_object_and_looks_like_it() -> None:
+    heart, lung = ball((20, 20, 20), 8, (40,) * 3), ball((33, 20, 20), 4, (40,) * 3)
+    masks = {"heart": torch.from_numpy(heart).float(), "lung_left": torch.from_numpy(lung).float()}
+    before = {key: mask.clone() for key, mask in masks.items()}
+    hu = torch.where(masks["heart"] > 0, 60.0, -800.0)
+    out = augment.bulge(hu, masks, "heart", 3.0, np.random.default_rng(1))
+    grown = (masks["heart"] > 0.5) & (before["heart"] < 0.5)
+    assert 20 < int(grown.sum()) < 120                                      # part of a ball of radius 3
+    assert (masks["heart"] >= before["heart"]).all() and float((masks["heart"] + masks["lung_left"]).max()) <= 1.001
+    assert float(out[masks["heart"] > 0.99].mean()) == pytest.approx(60, abs=2)
+    assert torch.equal(out[masks["heart"] == 0], hu[masks["heart"] == 0])
 
 
 def test_the_same_seed_draws_the_same_samples(cases) -> None:
@@ -269,7 +282,7 @@ def test_words_and_codes_are_learned_from_a_few_sequences() -> None:
     optimiser = torch.optim.AdamW(language.parameters(), 3e-3)
     first = None
     for _ in range(8):
-        loss, parts, (where, codes) = text_loss(language, sequences, pad, table)
+        loss, parts, (where, codes, _) = text_loss(language, sequences, pad, table)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -73,6 +73,27 @@ def erase(hu: Tensor, mask: Tensor, rng: np.random.Generator) -> Tensor:
     return torch.where(grown, values + noise + rng.uniform(-20, 20), hu)
 
 
+def bulge(hu: Tensor, masks: dict[str, Tensor], key: str, radius: float, rng: np.random.Generator) -> Tensor:
+    """A ball of `radius` voxels on the border of an object gets its density there; `masks` change in place."""
+    mask = masks[key]
+    inside = F.max_pool3d(-mask[None, None], 3, 1, 1)[0, 0].neg() > 0.5               # not the outermost voxels
+    border = ((mask > 0.5) & ~inside).nonzero()
+    if not len(border) or not inside.any():
+        return hu
+    centre = border[rng.integers(len(border))]
+    axes = [torch.arange(n, dtype=torch.float32) - float(c) for n, c in zip(mask.shape, centre, strict=True)]
+    distance = (axes[0][:, None, None] ** 2 + axes[1][:, None] ** 2 + axes[2] ** 2).sqrt()
+    near = hu[inside & (distance < 3 * radius)]
+    if len(near) < 8:
+        return hu
+    ball = (radius + 0.5 - distance).clamp(0, 1)
+    added = (ball - mask).clamp(0, 1)
+    texture = torch.from_numpy(rng.standard_normal(hu.shape).astype(np.float32)) * min(float(near.std()), 25.0)
+    for name in masks:
+        masks[name] = torch.maximum(mask, ball) if name == key else masks[name] * (1 - added)
+    return torch.lerp(hu, near.median() + texture, added)
+
+
 def scanner(hu: Tensor, rng: np.random.Generator, soft_source: bool) -> Tensor:
     """Sharpness, noise, gain, offset and banding."""
     kind = rng.random()

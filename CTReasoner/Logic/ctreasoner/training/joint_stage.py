@@ -88,7 +88,10 @@ class Asker:
 
 def joint_codes(samples: list[Sample], asker: Asker, language: Language, table: CodeTable, pad: int, generator: torch.Generator,
                 asks: int) -> tuple[Tensor, Tensor]:
-    """(codes [b, k, 128], loss of the sequences that ask for them); up to `asks` codes are read from routing tokens."""
+    """(codes [b, k, 128], loss of the sequences that ask for them); up to `asks` codes are read from routing tokens.
+
+    Half of the false codes are read from such a state under noise of about three times its length: nothing that was asked for.
+    """
     codes = table(samples, generator).flatten(0, 1)
     queries = [(row, key, int(s.state[i]) == 0) for row, (s, i, key) in enumerate(
         (s, i, key) for s in samples for i, key in enumerate(s.keys))]
@@ -98,10 +101,18 @@ def joint_codes(samples: list[Sample], asker: Asker, language: Language, table: 
         if len(asked) < asks and (found := asker.ask(key, visible)) is not None:
             asked.append((row, found))
     if asked:
-        loss, _, (where, read) = text_loss(language, [sequence for _, (sequence, _) in asked], pad, table.identities())
+        loss, _, (where, read, states) = text_loss(language, [sequence for _, (sequence, _) in asked], pad, table.identities())
         index = {(row, position): n for n, (row, position, _) in enumerate(where)}
         picks = [index[n, position] for n, (_, (_, position)) in enumerate(asked)]
         codes = codes.index_put((torch.tensor([row for row, _ in asked]),), read[picks])
+        taken = {row for row, _ in asked}
+        drowned = [row for row, key, _ in queries if key is None and row not in taken and asker.rng.random() < 0.5]
+        if drowned:
+            state = states[[asker.rng.choice(picks) for _ in drowned]].detach()
+            noise = torch.randn(state.shape, generator=generator)
+            size = 2.0 + 2.0 * torch.rand(len(drowned), 1, generator=generator)
+            noise = noise * size * state.norm(dim=1, keepdim=True) / noise.norm(dim=1, keepdim=True)
+            codes = codes.index_put((torch.tensor(drowned),), language.code(state + noise))
     return codes.view(len(samples), QUERIES, -1), loss
 
 

@@ -180,15 +180,17 @@ def embeds_of(language: Language, sequences: list[Sequence], pad: int) -> tuple[
 
 
 def text_loss(language: Language, sequences: list[Sequence], pad: int, identities: Tensor):
-    """(loss, parts, codes of all (sequence, position) pairs in order)."""
+    """(loss, parts, (where, codes, states) of all (sequence, position) pairs in order)."""
     embeds, mask, targets = embeds_of(language, sequences, pad)
     logits, states, _ = language(embeds, mask)
     token = F.cross_entropy(logits[:, :-1].flatten(0, 1), targets[:, 1:].flatten(), ignore_index=IGNORE)
     where = [(row, position, code) for row, s in enumerate(sequences) for position, code in s.codes]
-    codes = language.code(states[[w[0] for w in where], [w[1] for w in where]])
+    read = states[[w[0] for w in where], [w[1] for w in where]]
+    codes = language.code(read)
     match = code_loss(codes, [w[2] for w in where], identities)
     pointing = pointer_loss(language, states, sequences)
-    return token + match + 0.5 * pointing, {"token": token.item(), "code": match.item(), "pointer": pointing.item()}, (where, codes)
+    parts = {"token": token.item(), "code": match.item(), "pointer": pointing.item()}
+    return token + match + 0.5 * pointing, parts, (where, codes, read)
 
 
 def code_loss(codes: Tensor, rows: list[int | None], identities: Tensor) -> Tensor:

@@ -164,6 +164,10 @@ class Sampler:
         if candidates and rng.random() < 0.08:
             erased = candidates[rng.integers(len(candidates))]
             hu = augment.erase(hu, named[erased], rng)
+        if z_range is None and rng.random() < 0.25 and (seen := [key for key in named if share[key] > 0.05 and key != erased]):
+            # The border is where the picture shows it, not where it lies in most patients.
+            radius = rng.uniform(4.0, 9.0) / pose.spacing
+            hu = augment.bulge(hu, named, seen[rng.integers(len(seen))], radius, rng) if radius > 1.2 else hu
         hu = augment.scanner(hu, rng, soft_source=case.source == "segthor")
         hu = torch.where(inside, hu, torch.full_like(hu, -1024.0))
         return Picture(pose, hu, named, share, inside, erased)
