@@ -18,6 +18,8 @@ _HOME = {
     "safe_unpack": "archive",
     "SegObject": "segment",
     "write_seg": "seg",
+    "build_seg": "seg",
+    "write_sr": "sr",
     "write_derived": "derived",
 }
 
