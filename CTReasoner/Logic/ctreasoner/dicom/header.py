@@ -21,10 +21,12 @@ from pydicom.filereader import read_dataset, read_partial
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from ..errors import CTReasonerError, InputError
-from .archive import MAX_RATIO, Member, has_dicom_mark
+from .archive import Member, has_dicom_mark
 
-MAX_ELEMENTS = 20_000
+MAX_ELEMENTS = 5_000  # at the top level; a slice has some hundreds, with private ones a thousand
 MAX_INFLATED = 1 << 30
+SMALL_INFLATED = 16 << 20  # a blank slice of half a megabyte deflates 300 : 1, and may
+DEFLATE_RATIO = 20  # of anything larger; CT deflates 2 : 1 to 4 : 1
 MAX_SIDE = 8192  # rows and columns
 MAX_DEPTH = 16  # of nested sequences in what is kept; the deepest honest one here has 4
 PIXEL_DATA = 0x7FE00010
@@ -158,11 +160,12 @@ def _inflated(member: Member, stream: BytesIO) -> tuple[FileMetaDataset, BytesIO
     """Return the file meta and the inflated data set of a deflated file; refuses what inflates without measure."""
     meta = _file_meta(stream)
     packed = stream.read()
-    limit = min(MAX_INFLATED, MAX_RATIO * len(packed))
+    limit = min(MAX_INFLATED, max(SMALL_INFLATED, DEFLATE_RATIO * len(packed)))
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     data = inflater.decompress(packed, limit)
     if inflater.unconsumed_tail or len(data) >= limit:
-        raise InputError(f"{member.name!r} inflates to more than {MAX_RATIO} times its size.", code="CTR-IO-012")
+        raise InputError(f"{member.name!r} has {len(packed) / 1e6:.2f} MB and inflates to more than {limit / 1e6:.0f} MB.",
+                         code="CTR-IO-012")
     if not inflater.eof:
         raise cut_off(member)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
