@@ -116,8 +116,8 @@ def read_header(member: Member) -> Header | None:
                 hint="Remove it if it does not belong to the series, or copy the series again.",
             )
         dataset, has_pixels = parse(member, data, KEPT_TAGS, stop_at_pixels=True)
-        if has_pixels or "Rows" in dataset:
-            _check_depth(dataset)
+        _check_depth(dataset)  # and decode each value now: what is wrong with one must not come out later
+        _check_depth(dataset.file_meta)
         for keyword in TYPE_2:
             if keyword not in dataset:
                 setattr(dataset, keyword, "")
