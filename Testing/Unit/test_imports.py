@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": BELOW_ENGINE | ENGINE | {"dicom"},
     **dict.fromkeys(DOORS, FRONT | DOORS),
     "evaluation": FRONT | DOORS | {"dataset", "training"},
-    "dataset": GROUND | {"model"},
+    "dataset": FRONT | {"reasoner"},        # reads and describes as the engine does, and lets it propose
     "training": GROUND | {"dataset", "model", "appearance"},
     "teach": GROUND | {"dataset", "model", "training"},
     "client": GROUND,                       # the files of ENGINE_SIDE: more
@@ -43,9 +43,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 # what runs in the engine's process, though it lies beside the panel's half of the conversation
 ENGINE_SIDE = {"client/worker.py", "client/exporting.py", "client/restoring.py"}
 # verbs that only start another program
-FORWARDS = {("cli", "training"), ("cli", "evaluation")}
-# the table of attributes and their words is data: the grammar builds its tokens from it, measures nothing with it
-TABLES = {"appearance.attributes"}
+FORWARDS = {("cli", "training"), ("cli", "evaluation"), ("cli", "dataset")}
+# tables are data: the grammar builds its tokens from the attributes and measures nothing with them; a data set takes its
+# questions and sentences from the texts
+TABLES = {"appearance.attributes", "training.prompts", "training.wordings"}
 
 LIGHT = {"client", "scene", "panel"}
 HEAVY = {"torch", "transformers", "monai", "SimpleITK"}

@@ -1,4 +1,4 @@
-"""The front door for people: ``ctreasoner ask | chat | demo | series | objects | train | evaluate | bench``.
+"""The front door for people: ``ctreasoner ask | chat | demo | series | objects | train | evaluate | dataset | bench``.
 
 stdout holds the result, stderr the talk. ``--json`` prints the events as JSON lines (or one JSON value) on stdout instead.
 
@@ -118,6 +118,14 @@ def evaluate(context: typer.Context) -> None:
     from .evaluation import main as evaluate_main
 
     _forward(evaluate_main, context)
+
+
+@app.command(context_settings=ANYTHING)
+def dataset(context: typer.Context) -> None:
+    """Build, check, show, propose and review a data set of CTs with masks; --help lists the verbs."""
+    from .dataset.commands import main as dataset_main
+
+    _forward(dataset_main, context)
 
 
 @app.command(context_settings=ANYTHING)

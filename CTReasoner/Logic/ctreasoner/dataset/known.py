@@ -18,6 +18,10 @@ from ctreasoner.errors import InputError
 
 _CODES = (0, 52, 216, 255)
 _HUS = (-1024, -192, 300, 1704)
+# drawn over the treated range only: no organ ends where such a mask ends
+RANGE_ONLY = {("openkbp", "spinal_cord"), ("openkbp", "esophagus")}
+DEMO_PATIENT = "LIDC-IDRI-0001"           # never trained on: the demo stays an unseen scan
+FOLDS = {**dict.fromkeys(("fold0", "fold1", "fold2", "fold3"), "train"), "fold4": "val"}   # shipped weights never see fold4
 _TABLE = np.round(np.interp(np.arange(256), _CODES, _HUS)).astype(np.int16)
 
 
@@ -73,6 +77,11 @@ def load(root: Path | str, line: dict) -> Case:
 def cases(root: Path | str, source: str | None = None, split: str | None = None) -> Iterator[Case]:
     for line in lines(root, source, split):
         yield load(root, line)
+
+
+def split_of(line: dict) -> str:
+    """Train, val or unlabelled: the split of an index line, folds and the demo's patient put on their side."""
+    return "val" if line["patient"] == DEMO_PATIENT else FOLDS.get(line["split"], line["split"])
 
 
 def _frames(path: Path, first: int, count: int) -> np.ndarray:

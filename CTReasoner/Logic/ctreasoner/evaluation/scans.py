@@ -13,8 +13,7 @@ from ctreasoner.errors import InputError
 from ctreasoner.evaluation.scores import Placed
 from ctreasoner.geometry import Volume
 
-# drawn over the treated range only: scored, and boxes compared, between its first and last slice
-RANGE_ONLY = {("openkbp", "spinal_cord"), ("openkbp", "esophagus")}
+RANGE_ONLY = known.RANGE_ONLY   # scored, and boxes compared, between its first and last slice
 ABOVE_THORAX = ("mandible", "brainstem", "parotid_right", "parotid_left")
 FAR_MM = 15.0               # a scan that ends this far from an object does not show it
 LEAST_MM = 45.0             # a shorter scan is no scan

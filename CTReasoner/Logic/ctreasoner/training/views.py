@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ctreasoner.dataset.known import DEMO_PATIENT
 from ctreasoner.dataset.prepare import OBJECTS
 
 NUMBER = {key: i + 1 for i, key in enumerate(OBJECTS)}
@@ -78,7 +79,6 @@ def read_prepared(folder: Path | str, source: str | None = None, splits: tuple[s
 
 
 TRAINING = ("train", "fold0", "fold1", "fold2", "fold3")
-DEMO_PATIENT = "LIDC-IDRI-0001"              # never trained on: the demo stays an unseen scan
 
 
 def training_cases(folder: Path | str) -> list[Prepared]:

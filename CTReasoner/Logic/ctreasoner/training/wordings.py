@@ -92,6 +92,11 @@ def compose_refusal(rng: random.Random, kind: str = "question_unsupported") -> l
     return fragments(_pick(rng, "question_unsupported") + " " + _pick(rng, "ask_instead"))
 
 
+def phrases(attribute: str, value: str) -> tuple[str, ...]:
+    """Every way in which a sentence says a category."""
+    return tuple(_texts()["phrases"][attribute][value])
+
+
 def lexicon() -> set[str]:
     """Every word that the wordings use, in lower case."""
     found: set[str] = set()
