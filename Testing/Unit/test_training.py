@@ -346,3 +346,12 @@ def test_biases_norms_and_tables_do_not_decay() -> None:
     decaying, kept = common.parameter_groups(model, 1e-3, 0.03)
     assert decaying["weight_decay"] == 0.03 and kept["weight_decay"] == 0
     assert any(p is model["codes"].table for p in kept["params"]) and all(p.ndim > 1 for p in decaying["params"])
+
+
+def test_means_are_taken_over_what_was_added_since() -> None:
+    means = common.Means()
+    for loss in (1.0, 3.0):
+        means.add({"mask": loss})
+    assert means.take() == {"mask": 2.0}
+    means.add({"mask": 5.0})
+    assert means.take() == {"mask": 5.0}

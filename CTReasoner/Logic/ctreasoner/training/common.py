@@ -73,6 +73,23 @@ def load_state(path: Path) -> dict | None:
     return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
 
 
+class Means:
+    """Means of the losses that were added since they were last taken."""
+
+    def __init__(self) -> None:
+        self.sums, self.count = {}, 0
+
+    def add(self, parts: dict[str, float]) -> None:
+        self.count += 1
+        for key, value in parts.items():
+            self.sums[key] = self.sums.get(key, 0.0) + value
+
+    def take(self) -> dict[str, float]:
+        means = {key: value / self.count for key, value in self.sums.items()}
+        self.sums, self.count = {}, 0
+        return means
+
+
 class Curve:
     """Appends one JSON line per report to curve-<stage>.jsonl and prints it."""
 

@@ -141,7 +141,7 @@ def run(settings: JointStage) -> Path:
     maker = SequenceMaker(processor, Composer(processor, settings.seed + step), rng)
     asker, pad = Asker(maker, scenes, rng), processor.ids["<pad>"]
     generator = torch.Generator().manual_seed(settings.seed + step)
-    curve, sums, since = common.Curve(out, "joint"), {}, clock.used
+    curve, means, since = common.Curve(out, "joint"), common.Means(), clock.used
     pool: list[list[Sequence]] = []
     while (fraction := clock.tick()) < 1.0:
         common.set_rate(optimiser, clock.rate(fraction, step, settings.warm_up))
@@ -157,11 +157,9 @@ def run(settings: JointStage) -> Path:
             optimiser.step()
         average.update(model)
         step += 1
-        for key, value in {**parts, **more}.items():
-            sums[key] = sums.get(key, 0.0) + value
+        means.add({**parts, **more})
         if step % 25 == 0:
-            curve.add(step=step, seconds=round(clock.used), **{k: v / 25 for k, v in sums.items()})
-            sums = {}
+            curve.add(step=step, seconds=round(clock.used), **means.take())
         if clock.used - since > 240:
             since = clock.used
             _save(out, model, optimiser, average, clock, step)

@@ -294,7 +294,8 @@ def run(settings: LanguageStage) -> Path:
         average.state, average.steps, clock.used, step = state["average"], state["step"], state["seconds"], state["step"]
     rng = random.Random(settings.seed + step)
     composer = Composer(processor, settings.seed + step)
-    maker, curve, sums, since = SequenceMaker(processor, composer, rng), common.Curve(out, "language"), {}, clock.used
+    maker, curve = SequenceMaker(processor, composer, rng), common.Curve(out, "language")
+    means, since = common.Means(), clock.used
     pool: list[list[Sequence]] = []
     while (fraction := clock.tick()) < 1.0:
         common.set_rate(optimiser, clock.rate(fraction, step, settings.warm_up))
@@ -308,11 +309,9 @@ def run(settings: LanguageStage) -> Path:
         optimiser.step()
         average.update(language)
         step += 1
-        for key, value in parts.items():
-            sums[key] = sums.get(key, 0.0) + value
+        means.add(parts)
         if step % 25 == 0:
-            curve.add(step=step, seconds=round(clock.used), **{k: v / 25 for k, v in sums.items()})
-            sums = {}
+            curve.add(step=step, seconds=round(clock.used), **means.take())
         if clock.used - since > 240:
             since = clock.used
             _save(out, language, optimiser, average, clock, step)

@@ -109,7 +109,7 @@ def run(settings: VisionStage) -> Path:
         average.state, average.steps = state["average"], state["step"]
         clock.used, step = state["seconds"], state["step"]
     sampler = Sampler(training_cases(settings.data), settings.seed + step)
-    curve, sums, since = common.Curve(out, "vision"), {}, 0.0
+    curve, means, since = common.Curve(out, "vision"), common.Means(), clock.used
     while (fraction := clock.tick()) < 1.0:
         common.set_rate(optimiser, clock.rate(fraction, step, settings.warm_up))
         samples = [sampler.draw() for _ in range(settings.batch)]
@@ -121,11 +121,9 @@ def run(settings: VisionStage) -> Path:
             optimiser.step()
         average.update(both)
         step += 1
-        for key, value in parts.items():
-            sums[key] = sums.get(key, 0.0) + value
+        means.add(parts)
         if step % 50 == 0:
-            curve.add(step=step, seconds=round(clock.used), **{k: v / 50 for k, v in sums.items()})
-            sums = {}
+            curve.add(step=step, seconds=round(clock.used), **means.take())
         if clock.used - since > 240:
             since = clock.used
             _save(out, both, optimiser, average, clock, step)
