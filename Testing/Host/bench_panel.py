@@ -94,8 +94,8 @@ class Window(Panel):
 
     @property
     def lacks_surfaces(self) -> bool:
-        layers = self.controller.case.writer._store.layers
-        return any(layers.lacks_surface(i) for i in layers.segmentation.GetSegmentIDs())
+        segmentation = self.controller.case.writer.segmentation.GetSegmentation()
+        return any(segmentation.GetSegment(i).GetRepresentation("Closed surface") is None for i in segmentation.GetSegmentIDs())
 
 
 def main(slices: int = 300) -> None:
@@ -103,6 +103,7 @@ def main(slices: int = 300) -> None:
     shape = (512, 512, slices)
     app = host.Application(size=(1360, 900)).show()
     window = Window(app, app.load_module(MODULE), shape)
+    app.process(8000)       # the panel makes boxes ahead
     window.ui.promptLineEdit.text = "Segment the heart"
     window.ui.askButton.click()
     if not window.until(lambda: window.engine.requests, 120):

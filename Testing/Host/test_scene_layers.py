@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import slicer
-from ctreasoner.scene.layers import SURFACE, Layers, checksum, pack, unpack
+from ctreasoner.scene.layers import Layers, checksum, pack, unpack
 from scene_fixtures import GRIDS, Scene, ball, placed, whole
 
 
@@ -105,7 +105,7 @@ def test_a_stroke_of_a_person_is_found_in_its_segment_alone(scene: Scene, shared
         layers.add(f"s{n}", "S", (0, 1, 0), ball((10, 10, 10)), (15 * n, 5, 5))
     if shared:
         layers.join(["s0", "s1", "s2"])
-    image = layers._image(np.ones((3, 3, 3), np.uint8), (20, 30, 30))
+    image = layers.image(np.ones((3, 3, 3), np.uint8), (20, 30, 30))
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     logic.SetBinaryLabelmapToSegment(image, layers.node, "s1", logic.MODE_MERGE_MASK, list(image.GetExtent()))
     assert layers.changed(["s0", "s1", "s2"]) == ["s1"]
@@ -150,13 +150,3 @@ def test_packing_gives_the_mask_back() -> None:
     crop = ball((13, 7, 5))
     assert np.array_equal(unpack(pack(crop), crop.shape), crop)
     assert checksum(crop) != checksum(crop[::-1, :, :][:, ::-1]) or np.array_equal(crop, crop[::-1, ::-1])
-
-
-def test_a_mask_swap_leaves_no_old_surface_when_surfaces_were_removed(scene: Scene) -> None:
-    layers = layers_of(scene)
-    layers.add("a", "A", (1, 0, 0), ball((10, 10, 10)), (5, 5, 5))
-    layers.make_surface("a")
-    assert layers.segmentation.GetSegment("a").GetRepresentation(SURFACE) is not None
-    layers.node.RemoveClosedSurfaceRepresentation()
-    layers.replace("a", ball((10, 10, 10)), (6, 6, 6))
-    assert layers.segmentation.GetSegment("a").GetRepresentation(SURFACE) is None

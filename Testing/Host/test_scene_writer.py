@@ -11,6 +11,7 @@ import slicer
 from ctreasoner import events as ev
 from ctreasoner.errors import InputError
 from ctreasoner.scene import SceneWriter, world_matrix
+from ctreasoner.scene.boxes import SPARE
 from ctreasoner.scene.identity import ALGORITHM_NAME, ALGORITHM_TYPE, FINDING_ID, tag
 from ctreasoner.scene.layers import SURFACE
 from ctreasoner.vocabulary import Vocabulary
@@ -129,6 +130,29 @@ def test_boxes_are_locked_labelled_coloured_by_step_and_hidden_afterwards(scene:
     assert scene.mrml.GetNumberOfNodesByClass("vtkMRMLMarkupsROINode") <= 5
 
 
+def test_boxes_that_are_made_ahead_are_used_and_leave_no_trace_before(scene: Scene, tmp_path: Path) -> None:
+    ct = scene.add_ct()
+    writer = writer_of(scene, ct)
+    before = scene.count()
+    for _ in range(20):
+        writer.make_ready()
+    spare = [scene.mrml.GetNthNodeByClass(n, "vtkMRMLMarkupsROINode") for n in
+             range(scene.mrml.GetNumberOfNodesByClass("vtkMRMLMarkupsROINode"))]
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene.mrml)
+    assert len(spare) == SPARE and scene.count() == before + 2 * SPARE      # with its display node each
+    for node in spare:
+        assert not node.GetSaveWithScene() and not node.GetDisplayNode().GetSaveWithScene()
+        assert node.GetHideFromEditors() and tree.GetItemByDataNode(node) == 0 and not node.GetDisplayVisibility()
+    tell(writer, heart_and_aorta(tmp_path, ct))
+    assert scene.mrml.GetNumberOfNodesByClass("vtkMRMLMarkupsROINode") == SPARE
+    seen = [node for node in spare if not node.GetHideFromEditors()]
+    assert 0 < len(boxes_shown(scene)) <= len(seen) < SPARE
+    for node in seen:
+        assert node.GetSaveWithScene() and node.GetDisplayNode().GetSaveWithScene() and tree.GetItemByDataNode(node) != 0
+    scene.mrml.RemoveNode(ct)
+    writer.make_ready()
+
+
 def test_a_stream_may_stop_after_any_event(scene: Scene, tmp_path: Path) -> None:
     ct = scene.add_ct()
     writer = writer_of(scene, ct)
@@ -148,9 +172,11 @@ def test_no_surface_while_an_answer_streams_and_all_of_them_afterwards(scene: Sc
     ct = scene.add_ct()
     writer = writer_of(scene, ct)
     tell(writer, heart_and_aorta(tmp_path, ct))
-    assert writer.build_3d_step() is True
-    assert writer.build_3d_step() is False
     segmentation = writer.segmentation.GetSegmentation()
+    for _ in range(2):
+        assert writer.build_3d_step() is True
+        assert not any(segmentation.GetSegment(i).GetRepresentation(SURFACE) for i in segmentation.GetSegmentIDs())
+    assert writer.build_3d_step() is False
     surfaces = [segmentation.GetSegment(i).GetRepresentation(SURFACE) for i in segmentation.GetSegmentIDs()]
     assert all(s.GetNumberOfPoints() > 100 for s in surfaces)
     writer.begin("a2", "more")

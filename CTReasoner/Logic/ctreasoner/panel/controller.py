@@ -278,7 +278,7 @@ class Controller(Actions):
         if now >= self._next_edit_check:
             self._next_edit_check = now + EDIT_CHECK_S
             self._check_edits()
-            self.inside.step(engine, self.case, idle=not self.asking.is_busy)
+            self._use_the_pause(engine)
         if self._is_stale:
             self.refresh()
         self._show_progress()
@@ -336,6 +336,13 @@ class Controller(Actions):
         if quiet and case.outdated and engine is not None and engine.state == "ready" and not self.engine_box.is_recorded:
             self._edited_at = None
             self._put("", shown=_("Measure again what was edited"))
+
+    def _use_the_pause(self, engine: Any) -> None:
+        """What can be done ahead for the chosen CT once an engine is warm, while nothing else goes on."""
+        idle = not self.asking.is_busy
+        self.inside.step(engine, self.case, idle=idle)
+        if self.case is not None and idle and engine is not None and engine.state == "ready":
+            self.case.writer.make_ready()
 
     def _show_progress(self) -> None:
         job = self.asking.running

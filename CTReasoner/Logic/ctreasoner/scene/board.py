@@ -218,6 +218,11 @@ class Board:
                          identity.colour(self.vocabulary, entry.key))
         return True
 
+    def make_ready(self) -> None:
+        """Make one more of the boxes that an answer will need; call it while nothing else goes on."""
+        if not self.is_quiet:
+            self._boxes.make_ready()
+
     def show_look(self, view: tuple, number: int | None, label: str, boxes: list[tuple]) -> None:
         """Show the box of a look of a past answer, and (name, centre, size, axes) of what was found by then; world RAS mm.
 
@@ -352,11 +357,11 @@ class Board:
         return next((e.lines[measurement_id] for e in self._store.entries if measurement_id in e.lines), None)
 
     def build_3d_step(self) -> bool:
-        """Make the closed surface of one segment that lacks it; True while more are to come. Waits while an answer is open."""
-        if self.is_quiet or self._store.step is not None or self._store.layers is None:
+        """Do one piece of the work that brings closed surfaces into the 3D views; True while more is to be done.
+
+        Waits while an answer is open.
+        """
+        if self.is_quiet or self._store.step is not None or self._store.surfaces is None:
             return False
-        layers = self._store.layers
-        lacking = [e.segment_id for e in self._store.entries if e.segment_id and layers.lacks_surface(e.segment_id)]
-        if lacking:
-            layers.make_surface(lacking[0])
-        return len(lacking) > 1
+        ours = {e.segment_id for e in self._store.entries if e.segment_id}
+        return bool(ours) and self._store.surfaces.step(ours)

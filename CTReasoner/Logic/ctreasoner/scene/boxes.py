@@ -15,11 +15,16 @@ from .volume import to_vtk
 ROLE, FOLDER = "CTReasoner.Box", "CTReasoner boxes"
 CT = "CTReasoner.CT"  # node reference of everything that belongs to a CT
 ASIDE = "CTReasoner.Aside"  # attribute of what is hidden only because another CT is chosen
+SPARE = 6  # boxes that are made ahead: the looks of an object and a few findings
 LOOK_COLOURS = ((0.55, 0.75, 0.95), (1.0, 0.87, 0.35), (1.0, 0.62, 0.22), (1.0, 0.36, 0.28))  # by step: wide to close
 
 
 class BoxPool:
-    """The ROI nodes of one CT, by what they show ("a1.o2", "look 1")."""
+    """The ROI nodes of one CT, by what they show ("a1.o2", "look 1").
+
+    A new ROI makes every view build its widgets, which can hold the window up for a tenth of a second and more: `make_ready`
+    does that while nothing else goes on. A box that was never shown is not saved and has no item in the Data module.
+    """
 
     def __init__(self, mrml_scene: Any, ct_node: Any) -> None:
         self.scene, self.ct = mrml_scene, ct_node
@@ -32,6 +37,7 @@ class BoxPool:
         """Show a box under a name; its node. box : matrix of `findings.box_matrix` in the CT's coordinates."""
         node = self._shown[name][0] if name in self._shown else self._free.pop() if self._free else self._new()
         self._shown[name] = (node, box)
+        self._bring_out(node)
         was = node.StartModify()
         node.SetName(label)
         _set(node, to_world @ box)
@@ -66,15 +72,32 @@ class BoxPool:
         self._free = [n for n in self._free if n is not node]
         self._shown = {name: kept for name, kept in self._shown.items() if kept[0] is not node}
 
+    def make_ready(self) -> None:
+        """Make one box ahead where there are few."""
+        if len(self._free) + len(self._shown) < SPARE:
+            self._free.insert(0, self._new())
+
     def _new(self) -> Any:
-        node = add_markup(self.scene, self.ct, slicer.vtkMRMLMarkupsROINode(), ROLE)
+        node = slicer.vtkMRMLMarkupsROINode()
+        node.SetHideFromEditors(True)
+        node.SetSaveWithScene(False)
+        add_markup(self.scene, self.ct, node, ROLE)
         display = node.GetDisplayNode()
+        display.SetSaveWithScene(False)
+        display.SetVisibility(0)
         display.SetHandlesInteractive(False)
         display.SetGlyphScale(0.05)  # no dot in the middle of what is to be seen
         display.SetFillOpacity(0.06)
         display.SetTextScale(2.5)
-        hierarchy.place(self.scene, node, self.ct, FOLDER)
         return node
+
+    def _bring_out(self, node: Any) -> None:
+        """Let a box that is shown the first time be a node like others."""
+        if node.GetHideFromEditors():
+            node.SetHideFromEditors(False)
+            node.SetSaveWithScene(True)
+            node.GetDisplayNode().SetSaveWithScene(True)
+            hierarchy.place(self.scene, node, self.ct, FOLDER)
 
 
 def add_markup(mrml_scene: Any, ct_node: Any, node: Any, role: str) -> Any:

@@ -62,7 +62,7 @@ class Layers:
     def add(self, segment_id: str, name: str, colour: Sequence[float], crop: np.ndarray, first: Sequence[int]) -> str:
         """Add a segment with an image of its own; the id that it got. colour : 0 to 1."""
         with self:
-            image = self._image(crop, first)
+            image = self.image(crop, first)
             made = self.node.AddSegmentFromBinaryLabelmapRepresentation(image, name, list(colour), segment_id)
             self._remember(made, trimmed(crop, first), self.segmentation.GetSegment(made).GetRepresentation(LABELMAP))
         return made
@@ -72,7 +72,7 @@ class Layers:
         segment = self.segmentation.GetSegment(segment_id)
         with self:
             self._leave(segment_id, segment)
-            image = self._image(crop, first)
+            image = self.image(crop, first)
             segment.SetLabelValue(1)
             segment.AddRepresentation(LABELMAP, image)
             image.Modified()  # the swap alone tells no view
@@ -107,7 +107,7 @@ class Layers:
                 if len(members) == 1 and self._is_alone(members[0]):
                     continue  # it has a cropped image of its own already
                 labels, first = _labels(masks, members)
-                image = self._image(labels, first, labels_as_they_are=True)
+                image = self.image(labels, first, labels_as_they_are=True)
                 for label, segment_id in enumerate(members, start=1):
                     segment = self.segmentation.GetSegment(segment_id)
                     segment.SetLabelValue(label)
@@ -122,7 +122,7 @@ class Layers:
         return sum(self.segmentation.GetSegment(i).GetRepresentation(LABELMAP) is image for i in self._ids()) == 1
 
     def _merge(self, segment_id: str, crop: np.ndarray, first: Sequence[int], mode: int) -> None:
-        image = self._image(crop, first)
+        image = self.image(crop, first)
         extent = list(image.GetExtent())
         slicer.vtkSlicerSegmentationsModuleLogic.SetBinaryLabelmapToSegment(image, self.node, segment_id, mode, extent)
         if segment_id in self._known:
@@ -144,8 +144,8 @@ class Layers:
             if other in self._known:
                 self._known[other] = replace(self._known[other], age=image.GetMTime())
 
-    def _image(self, crop: np.ndarray, first: Sequence[int], *, labels_as_they_are: bool = False) -> Any:
-        """A vtkOrientedImageData of a crop at its place in the CT's lattice."""
+    def image(self, crop: np.ndarray, first: Sequence[int], *, labels_as_they_are: bool = False) -> Any:
+        """Return a vtkOrientedImageData of a crop [i, j, k] at its place in the CT's lattice."""
         if not crop.size:  # an image needs a voxel; one of 0 is an empty mask
             crop, first = np.zeros((1, 1, 1), np.uint8), (0, 0, 0)
         values = crop if labels_as_they_are else np.not_equal(crop, 0).view(np.uint8)
@@ -229,32 +229,6 @@ class Layers:
 
     # ---------------------------------------------------------------- surfaces
 
-    def lacks_surface(self, segment_id: str) -> bool:
-        """Whether a segment has voxels and no closed surface."""
-        segment = self.segmentation.GetSegment(segment_id)
-        return segment is not None and segment.GetRepresentation(SURFACE) is None and segment_id in self._known
-
-    def make_surface(self, segment_id: str) -> None:
-        """Make the closed surface of one segment, from its own voxels alone.
-
-        `CreateClosedSurfaceRepresentation` would make those of all segments at one go, and a shared image would be
-        copied whole.
-        """
-        found = self.read(segment_id)
-        if found is None:
-            return
-        alone, part = slicer.vtkSegmentation(), slicer.vtkSegment()
-        alone.SetSourceRepresentationName(LABELMAP)
-        alone.CopyConversionParameters(self.segmentation)
-        part.AddRepresentation(LABELMAP, self._image(*found))
-        alone.AddSegment(part, segment_id)
-        alone.CreateRepresentation(SURFACE)
-        surface = part.GetRepresentation(SURFACE)
-        if surface is not None:
-            with self:
-                self.segmentation.GetSegment(segment_id).AddRepresentation(SURFACE, surface)
-                self.segmentation.InvokeEvent(slicer.vtkSegmentation.ContainedRepresentationNamesModified)
-
     def drop_surfaces(self) -> None:
         """Remove every closed surface, so that no write makes one anew."""
         with self:
@@ -279,6 +253,12 @@ class Layers:
     def known(self, segment_id: str) -> Known | None:
         """How a segment stood at the last `note`."""
         return self._known.get(segment_id)
+
+    def version(self, segment_id: str) -> tuple:
+        """What differs when a mask differs: place and checksum where they are known, else the age of its image."""
+        known, image = self._known.get(segment_id), self.segmentation.GetSegment(segment_id).GetRepresentation(LABELMAP)
+        age = image.GetMTime() if image is not None else 0
+        return (known.first, known.checksum) if known is not None and known.age == age else (age,)
 
     def changed(self, segment_ids: Iterable[str]) -> list[str]:
         """Those of the segments whose voxels differ from the last `note`; all of them are noted anew."""

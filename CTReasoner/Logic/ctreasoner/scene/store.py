@@ -15,6 +15,7 @@ from .boxes import CT, nodes_of
 from .findings import Entries, Entry
 from .layers import Layers
 from .observing import Observers
+from .surfaces import METHOD, NETS, Surfaces
 
 MANY_LAYERS = 6  # each layer of its own costs every slice view time at every move
 
@@ -26,6 +27,7 @@ class Store:
         self.scene, self.ct, self._told = mrml_scene, ct_node, told
         self.entries, self.journal = Entries(), journal.Journal()
         self.layers: Layers | None = None
+        self.surfaces: Surfaces | None = None
         self.step: journal.Step | None = None
         self._enough = MANY_LAYERS
         self._touched = False  # a mask may have been changed by somebody else
@@ -51,6 +53,7 @@ class Store:
             node.SetName(f"{self.ct.GetName()} findings")
             self.scene.AddNode(node)
             node.CreateDefaultDisplayNodes()
+            node.GetSegmentation().SetConversionParameter(METHOD, NETS)
             node.SetNodeReferenceID(CT, self.ct.GetID())
             node.SetAndObserveTransformNodeID(self.ct.GetTransformNodeID())
             node.SetReferenceImageGeometryParameterFromVolumeNode(self.ct)  # after the transform, which it would put in else
@@ -60,6 +63,7 @@ class Store:
 
     def _adopt(self, node: Any) -> None:
         self.layers = Layers(node, self.ct)
+        self.surfaces = Surfaces(self.layers)
         segmentation = node.GetSegmentation()
         self._observers.add(segmentation, slicer.vtkSegmentation.SourceRepresentationModified, self._on_voxels)
         self._observers.add(segmentation, slicer.vtkSegmentation.SegmentRemoved, self._on_removed)
@@ -69,13 +73,13 @@ class Store:
     def lose(self) -> None:
         """The segmentation node is gone: nothing of it can be brought back."""
         self._observers.clear()
-        self.layers = self.step = None
+        self.layers = self.surfaces = self.step = None
         self.entries.clear()
         self.journal.clear()
 
     def close(self) -> None:
         self._observers.clear()
-        self.layers = self.step = None
+        self.layers = self.surfaces = self.step = None
 
     # ---------------------------------------------------------------- what others do
 
