@@ -45,9 +45,8 @@ class CTReasonerPanelTest(unittest.TestCase):
 
     def test_recorded_answer(self):
         self.ask()
-        words = self.ui.chatBrowser.toPlainText()
-        self.assertIn("recording", words)
-        self.assertIn("The heart has a volume of", words)
+        self.wait(lambda: "The heart has a volume of" in self.ui.chatBrowser.toPlainText())     # drawn at the next tick
+        self.assertIn("recording", self.ui.chatBrowser.toPlainText())
         segmentation = self.widget.controller.case.writer.segmentation.GetSegmentation()
         self.assertEqual(segmentation.GetNumberOfSegments(), 3)
 
