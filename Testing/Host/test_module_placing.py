@@ -6,6 +6,7 @@ import host
 import numpy as np
 import pytest
 import slicer
+from host.hands import LEFT, NO, SHIFT, point_of
 from panel_fixtures import Panel
 
 ESCAPE, RETURN = 0x01000000, 0x01000004
@@ -106,6 +107,76 @@ def test_a_box_waits_for_words(panel: Panel) -> None:
     panel.engine.finish()
     panel.settle()
     assert not panel.ui.drawnLabel.visible
+
+
+def test_a_line_is_drawn_with_the_button_held_down(panel: Panel) -> None:
+    host.click(panel.ui.scribbleButton)
+    assert panel.ui.scribbleButton.checked and mode() != "Place"
+    host.move(panel.red, (10.0, 10.0, 0.0))                             # no button, no line
+    node = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
+    before = node.GetXYToRAS().GetElement(0, 3), node.GetFieldOfView()
+    host.drag(panel.red, (-30.0, -20.0, 0.0), (30.0, 20.0, 0.0), steps=8)
+    panel.app.process(80)
+    assert not panel.ui.scribbleButton.checked and "a scribble" in panel.ui.drawnLabel.text
+    assert (node.GetXYToRAS().GetElement(0, 3), node.GetFieldOfView()) == before
+    host.drag(panel.red, (0.0, 0.0, 0.0), (20.0, -20.0, 0.0))           # the pen is down no more
+    assert panel.ask("What is under the line?")
+    (line,) = panel.engine.requests[0].scribbles
+    points = np.array(line.points_ras)
+    assert line.positive and line.target is None and len(points) >= 8
+    assert np.allclose(points[0], (-30, -20, 0), atol=1.5) and np.allclose(points[-1], (30, 20, 0), atol=1.5)
+    assert np.all(np.abs(points[:, 0] * 20 / 30 - points[:, 1]) < 2)
+    panel.engine.begin()
+    panel.engine.finish()
+    panel.settle()
+    assert not panel.ui.drawnLabel.visible and not panel.controller.case.follower.suspended
+
+
+def test_escape_ends_a_line_in_the_middle_and_nothing_is_left_of_it(panel: Panel) -> None:
+    from PyQt5 import QtTest
+
+    host.click(panel.ui.scribbleButton)
+    place = point_of(panel.red, (5.0, 5.0, 0.0))
+    QtTest.QTest.mousePress(panel.red._host_object, LEFT, NO, place)
+    curve = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLMarkupsCurveNode")
+    assert curve.GetNumberOfControlPoints() == 1
+    panel.app.window.activateWindow()
+    host.key(panel.red, ESCAPE)
+    panel.app.process(60)
+    QtTest.QTest.mouseRelease(panel.red._host_object, LEFT, NO, place)
+    panel.app.process(60)
+    assert curve.GetNumberOfControlPoints() == 0 and not panel.ui.scribbleButton.checked and not panel.ui.drawnLabel.visible
+
+
+def test_a_line_adds_to_the_selected_finding_and_one_beside_the_ct_is_said(panel: Panel) -> None:
+    key = panel.answered()
+    panel.ui.clickMeansComboBox.currentIndex = 2
+    panel.controller.table.select(key)
+    host.click(panel.ui.scribbleButton)
+    host.drag(panel.red, (0.0, 0.0, 0.0), (15.0, 0.0, 0.0))
+    panel.app.process(80)
+    assert panel.ask("not this")
+    (line,) = panel.engine.requests[-1].scribbles
+    assert not line.positive and line.target == key
+    slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed").SetFieldOfView(900, 700, 1)
+    panel.app.process(60)
+    host.click(panel.ui.scribbleButton)
+    host.drag(panel.red, (0.0, 0.0, 0.0), (300.0, 0.0, 0.0))
+    panel.app.process(150)
+    assert "outside the CT" in panel.words and not panel.ui.drawnLabel.visible
+
+
+def test_shift_and_the_wheel_stay_with_the_view_while_a_line_may_be_drawn(panel: Panel) -> None:
+    host.click(panel.ui.scribbleButton)
+    node = slicer.mrmlScene.GetNodeByID("vtkMRMLSliceNodeRed")
+    before = node.GetSliceOffset()
+    host.wheel(panel.red, 1, (0.0, 0.0, 0.0))
+    host.drag(panel.red, (0.0, 0.0, before), (20.0, 0.0, before), modifier=SHIFT)
+    panel.app.process(60)
+    assert node.GetSliceOffset() != before and panel.ui.scribbleButton.checked
+    assert slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLMarkupsCurveNode").GetNumberOfControlPoints() == 0
+    host.click(panel.ui.scribbleButton)
+    assert not panel.ui.scribbleButton.checked
 
 
 def test_what_was_drawn_can_be_dropped(panel: Panel) -> None:

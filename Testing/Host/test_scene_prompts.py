@@ -136,8 +136,13 @@ def test_a_scribble_goes_through_its_points(scene: Scene) -> None:
     prompts.place("scribble", positive=False, target="a1.o1")
     drawn = [inside(ct, (10 + 3 * n, 20, 15)) for n in range(8)]
     for point in drawn:
-        click(scene, prompts, point)
-    interaction(scene).SwitchToViewTransformMode()
+        prompts.draw(point)
+        prompts.draw(np.add(point, 0.1))        # hardly moved
+    prompts.drawn()
+    node = scene.mrml.GetFirstNodeByClass("vtkMRMLMarkupsCurveNode")
+    assert told == ["scribble"] and node.GetNumberOfControlPoints() == len(drawn)
+    prompts.draw(inside(ct))                    # after the end
+    prompts.drawn()
     assert told == ["scribble"]
     (line,) = prompts.scribbles()
     assert not line.positive and line.target == "a1.o1"
@@ -195,10 +200,24 @@ def test_a_scribble_of_one_point_is_one_point(scene: Scene) -> None:
     ct = scene.add_ct()
     prompts = prompts_of(scene, ct)
     prompts.place("scribble")
-    click(scene, prompts, inside(ct))
-    interaction(scene).SwitchToViewTransformMode()
+    prompts.draw(inside(ct))
+    prompts.drawn()
     (line,) = prompts.scribbles()
     assert np.allclose(line.points_ras, [inside(ct)]) and line.positive
+
+
+def test_a_scribble_of_no_point_is_none_and_one_is_given_up_for_another_tool(scene: Scene) -> None:
+    ct = scene.add_ct()
+    prompts, told = prompts_of(scene, ct), []
+    prompts.on_placed = told.append
+    prompts.place("scribble")
+    prompts.drawn()
+    assert told == [] and prompts.placing is None
+    prompts.place("scribble")
+    prompts.draw(inside(ct))
+    interaction(scene).SetCurrentInteractionMode(interaction(scene).Place)
+    assert prompts.placing is None and prompts.scribbles() == () and told == []
+    assert interaction(scene).GetCurrentInteractionMode() == interaction(scene).Place
 
 
 def test_a_preview_point_is_no_prompt_and_goes_with_escape(scene: Scene) -> None:

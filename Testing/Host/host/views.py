@@ -292,7 +292,7 @@ class SliceView(Managed, VTKSliceView):
         return self._style
 
     def convertDeviceToXYZ(self, place):
-        return [float(place[0]), float(self.height() - 1 - place[1]), 0.0]
+        return [float(place[0]), float(place[1]), 0.0]      # of the interactor: from the lower left corner
 
     def convertXYZToRAS(self, xyz):
         return list(self._node.GetXYToRAS().MultiplyPoint([*xyz, 1.0])[:3])

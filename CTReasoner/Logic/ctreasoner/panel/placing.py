@@ -10,13 +10,14 @@ from slicer.i18n import tr as _
 from ..errors import CTReasonerError
 from .case import Case
 from .keys import ESCAPE, WindowKeys
+from .pen import Pen
 
 POINT, BOX, SCRIBBLE = "point", "box", "scribble"
 ASK, ADD, REMOVE = 0, 1, 2          # rows of the box "A point means"
 
 
 class Placing:
-    """Keeps the buttons and the place mode of the scene in step.
+    """Keeps the buttons in step with the place mode of the scene and with the pen.
 
     Parameters
     ----------
@@ -30,6 +31,7 @@ class Placing:
         self._buttons, self._keys, self._on_placed, self._on_problem = dict(buttons), keys, on_placed, on_problem
         self.kind, self._case = "", None
         self._arrived: tuple[Case, str] | None = None
+        self._pen = Pen(self._draw, self._drawn)
 
     def start(self, case: Case, kind: str, *, positive: bool = True, target: str | None = None) -> None:
         """Enter place mode; what was being placed before is given up."""
@@ -37,6 +39,8 @@ class Placing:
         self.kind, self._case = kind, case
         case.prompts.on_placed = self._placed
         case.prompts.place(kind, positive=positive, target=target)
+        if kind == SCRIBBLE:
+            self._pen.take_up()
         self._keys.add(ESCAPE, self.cancel)
         self._show()
 
@@ -54,6 +58,12 @@ class Placing:
             self._take(*arrived)
         elif self.kind and self._case is not None and self._case.prompts.placing is None:
             self._done()
+
+    def _draw(self, point: tuple[float, ...]) -> None:
+        self._case.prompts.draw(point)
+
+    def _drawn(self) -> None:
+        self._case.prompts.drawn()
 
     def _placed(self, kind: str) -> None:
         """The scene is in the middle of telling: what the prompt leads to waits for the next tick."""
@@ -74,6 +84,7 @@ class Placing:
 
     def _done(self) -> None:
         self.kind, self._case = "", None
+        self._pen.put_down()
         self._keys.remove(ESCAPE)
         self._show()
 

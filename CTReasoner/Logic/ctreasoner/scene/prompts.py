@@ -17,6 +17,7 @@ from .volume import contains, to_numpy, world_matrix
 
 Kind = Literal["point", "box", "scribble"]
 MAX_POINTS = 64  # of a scribble
+STEP_MM = 1.0  # between two points of a line that is being drawn
 POSITIVE, NEGATIVE = (0.25, 0.85, 0.35), (0.95, 0.3, 0.3)
 CLASSES = {"add": "vtkMRMLMarkupsFiducialNode", "remove": "vtkMRMLMarkupsFiducialNode", "box": "vtkMRMLMarkupsROINode",
            "scribble": "vtkMRMLMarkupsCurveNode"}
@@ -53,10 +54,10 @@ class PromptNodes:
     # ---------------------------------------------------------------- placing
 
     def place(self, kind: Kind, *, positive: bool = True, target: str | None = None) -> None:
-        """Enter place mode for one point, one box or one scribble; `target` is the id of an object to correct.
+        """Begin one point, one box or one scribble; `target` is the id of an object to correct.
 
-        A box or scribble that is there is drawn anew. A point ends with one click, a box with two, a scribble with a
-        double or right click; `cancel` ends any.
+        A box or scribble that is there is drawn anew. A point ends with one click, a box with two, both in Slicer's place mode;
+        a scribble grows by `draw` and ends with `drawn`. `cancel` ends any.
         """
         if self._closed or self._interaction is None:
             return
@@ -70,6 +71,8 @@ class PromptNodes:
             _paint(node, POSITIVE if positive else NEGATIVE)
         node.GetDisplayNode().SetVisibility(1)
         self.placing = kind
+        if kind == "scribble":
+            return
         self.logics["markups"].SetActiveList(node)
         self._interaction.SetPlaceModePersistence(0)  # before the mode: a click then ends it
         self._interaction.SetCurrentInteractionMode(self._interaction.Place)
@@ -79,12 +82,28 @@ class PromptNodes:
         placing, self.placing = self.placing, None
         if placing is None or self._closed:
             return
-        if self._interaction.GetCurrentInteractionMode() == self._interaction.Place:
+        if placing != "scribble" and self._interaction.GetCurrentInteractionMode() == self._interaction.Place:
             self._interaction.SwitchToViewTransformMode()
         for name, node in self._nodes.items():
             _drop_preview(node)
             if name == placing:
                 node.RemoveAllControlPoints()
+
+    def draw(self, point_ras: Sequence[float]) -> None:
+        """Lead the line of the scribble that was begun to a world point, RAS mm."""
+        if self.placing != "scribble":
+            return
+        node = self._node("scribble")
+        count = node.GetNumberOfControlPoints()
+        if not count or np.linalg.norm(np.subtract(_point(node, count - 1), point_ras)) >= STEP_MM:
+            node.AddControlPointWorld(list(map(float, point_ras)))
+
+    def drawn(self) -> None:
+        """The scribble is done."""
+        if self.placing == "scribble":
+            self.placing = None
+            if self._node("scribble").GetNumberOfControlPoints():
+                self._placed("scribble")
 
     def add_click(self, point_ras: Sequence[float], *, positive: bool = True, target: str | None = None) -> None:
         """Place a point without the mouse. InputError (CTR-GEO-020) outside the CT."""
@@ -113,16 +132,15 @@ class PromptNodes:
         node.SetNthControlPointDescription(last, target or "")
 
     def _on_mode(self, *_: object) -> None:
-        """A box or a scribble is done when the view goes back to its usual mode."""
-        if self.placing in ("box", "scribble") and self._interaction.GetCurrentInteractionMode() != self._interaction.Place:
-            kind, node = self.placing, self._nodes.get(self.placing)
+        """A box is done when the view goes back to its usual mode; a scribble is given up when another thing is placed."""
+        is_placing = self._interaction.GetCurrentInteractionMode() == self._interaction.Place
+        if self.placing == "scribble" and is_placing:
+            self.cancel()
+        elif self.placing == "box" and not is_placing:
             self.placing = None
-            if node is None:
-                return
-            _drop_preview(node)
-            done = self.boxes_drawn() if kind == "box" else node.GetNumberOfDefinedControlPoints() > 0
-            if done:
-                self._placed(kind)
+            _drop_preview(self._nodes["box"])
+            if self.boxes_drawn():
+                self._placed("box")
 
     def _placed(self, kind: Kind) -> None:
         if self.on_placed is not None:
@@ -225,6 +243,12 @@ class PromptNodes:
             node.CreateDefaultDisplayNodes()
             node.GetDisplayNode().SetSaveWithScene(False)
             _paint(node, NEGATIVE if name == "remove" else POSITIVE)
+            if name == "scribble":
+                node.SetCurveTypeToLinear()
+                node.SetLocked(True)  # its points are not there to be caught by the mouse
+                node.GetDisplayNode().SetGlyphScale(0.5)
+                node.GetDisplayNode().SetPointLabelsVisibility(False)
+                node.GetDisplayNode().SetPropertiesLabelVisibility(False)
             if name in ("add", "remove"):
                 self._observers.add(node, node.PointPositionDefinedEvent, self._on_point)
             self._nodes[name] = node
