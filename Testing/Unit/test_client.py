@@ -421,6 +421,17 @@ def test_the_dicom_segmentation_refers_to_the_files_that_the_ct_was_read_from(wa
     assert "no longer" in facts["notes"][0] and (tmp_path / "moved" / "dicom" / "ct").is_dir()
 
 
+def test_a_report_and_key_images_are_exported_when_they_are_wished(warm, tmp_path):
+    import pydicom
+
+    list(answered(warm, warm.ask(question(warm.handed, conversation="wish"), warm.handed)))
+    number = warm.export(warm.handed, tmp_path, conversation="wish", dicom=("seg", "sr", "keys"), accepted_by="Doe^Jane")
+    files = exported(warm, number)["files"]
+    assert {files["DICOM-SEG"], files["DICOM-SR"]} == {"dicom/segmentation.dcm", "dicom/measurements.dcm"}
+    assert pydicom.dcmread(tmp_path / files["DICOM-SR"]).VerificationFlag == "UNVERIFIED"
+    assert (tmp_path / files["key images"] / "key_00001.dcm").is_file()
+
+
 def test_a_rejected_object_and_an_emptied_one_are_not_exported(warm, tmp_path):
     talk = {"conversation": "rejects"}
     mask = [e for e in answered(warm, warm.ask(question(warm.handed, **talk), warm.handed)) if isinstance(e, Mask)][-1]

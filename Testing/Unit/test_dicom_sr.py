@@ -32,8 +32,8 @@ def report(source, tmp_path_factory) -> Path:
     """Return a report on four findings that a person accepted."""
     segmentation = build_seg(findings(), source.volume, source.sources, created=WHEN)
     folder = tmp_path_factory.mktemp("report")
-    return write_sr(folder / "sr.dcm", findings(), segmentation, source.sources, model="compact 1", created=WHEN,
-                    accepted_by="Doe^Jane")
+    return write_sr(folder / "sr.dcm", findings(), segmentation, source.volume, source.sources, model="compact 1",
+                    created=WHEN, accepted_by="Doe^Jane")
 
 
 def groups_of(path: Path) -> list:
@@ -107,24 +107,34 @@ def test_without_a_person_the_device_alone_observed(source, tmp_path):
     import highdicom as hd
 
     segmentation = build_seg(findings(), source.volume, source.sources, created=WHEN)
-    document = hd.sr.srread(write_sr(tmp_path / "sr.dcm", findings(), segmentation, source.sources, created=WHEN))
+    document = hd.sr.srread(write_sr(tmp_path / "sr.dcm", findings(), segmentation, source.volume, source.sources, created=WHEN))
     assert [c.observer_type.meaning for c in document.content.get_observer_contexts()] == ["Device"]
 
 
 def test_the_same_findings_give_the_same_bytes_and_another_value_another_instance(source, tmp_path):
     segmentation = build_seg(findings(), source.volume, source.sources, created=WHEN)
-    paths = [write_sr(tmp_path / f"{n}.dcm", findings(), segmentation, source.sources, created=WHEN) for n in (1, 2)]
+    paths = [write_sr(tmp_path / f"{n}.dcm", findings(), segmentation, source.volume, source.sources, created=WHEN) for n in (1, 2)]
     assert paths[0].read_bytes() == paths[1].read_bytes()
     changed = findings()
     changed[0].measurements[0]["value"] += 1
-    other = write_sr(tmp_path / "3.dcm", changed, segmentation, source.sources, created=WHEN)
+    other = write_sr(tmp_path / "3.dcm", changed, segmentation, source.volume, source.sources, created=WHEN)
     assert pydicom.dcmread(other).SOPInstanceUID != pydicom.dcmread(paths[0]).SOPInstanceUID
+
+
+@pytest.mark.parametrize("kind", ["BINARY", "LABELMAP"])
+def test_a_report_on_one_segment_and_on_a_label_map_names_its_images(source, tmp_path, kind):
+    (item, *_) = findings()
+    segmentation = build_seg([item], source.volume, source.sources, created=WHEN, kind=kind)
+    path = write_sr(tmp_path / "sr.dcm", [item], segmentation, source.volume, source.sources, created=WHEN)
+    (group,) = groups_of(path)
+    segment, *images = group.referenced_segment
+    assert segment.referenced_sop_class_uid == segmentation.SOPClassUID and len(images) == 5
 
 
 def test_a_segmentation_of_other_findings_is_refused(source, tmp_path):
     segmentation = build_seg(findings()[:2], source.volume, source.sources, created=WHEN)
     with pytest.raises(InputError, match="does not hold the segments"):
-        write_sr(tmp_path / "sr.dcm", findings(), segmentation, source.sources)
+        write_sr(tmp_path / "sr.dcm", findings(), segmentation, source.volume, source.sources)
 
 
 def test_dcmqi_reads_every_group_value_and_attribute(report, tmp_path):

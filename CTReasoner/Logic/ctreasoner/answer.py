@@ -287,6 +287,7 @@ def _object_to_dict(found: FoundObject, mask_path: str | None) -> dict[str, Any]
         "probability": found.probability,
         "box": found.box,
         "mask": mask_path,
+        "stage": getattr(found.mask, "stage", None),
         "voxels": getattr(found.mask, "voxels", None),
         "cut_by_scan": getattr(found.mask, "cut_by_scan", None),
         "measurements": found.measurements,

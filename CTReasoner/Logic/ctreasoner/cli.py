@@ -1,4 +1,4 @@
-"""The front door for people: ``ctreasoner ask | chat | demo | series | objects | train | evaluate | dataset | bench``.
+"""The front door for people: ``ctreasoner ask | chat | demo | series | export | objects | train | evaluate | dataset | bench``.
 
 stdout holds the result, stderr the talk. ``--json`` prints the events as JSON lines (or one JSON value) on stdout instead.
 
@@ -25,7 +25,7 @@ try:
 except ImportError:  # pragma: no cover (the ground floor alone is installed)
     sys.exit("The command line needs the engine extra: pip install 'ctreasoner[engine]'.")
 
-from . import archiving
+from . import archiving, roundtrip
 
 app = typer.Typer(name="ctreasoner", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   rich_markup_mode=None,
@@ -137,6 +137,7 @@ def bench(context: typer.Context) -> None:
 
 
 archiving.add(app)
+roundtrip.add(app)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -6,6 +6,7 @@ masks, segmentation, markups, DICOM and the report, and ``answer.json``, whose p
 
 from __future__ import annotations
 
+import datetime
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .answer import Answer, Assembler, FoundObject, answer_file, write_json
+from .checked import plain
 from .errors import CTReasonerError, InputError, ResourceError
 from .events import LAST_EVENTS, Cancelled, Event, Mask, load_mask, to_json
+from .exporting import Wish, model_of, objects_of, write_dicom
 
 if TYPE_CHECKING:
     from .geometry import Volume
@@ -33,10 +36,13 @@ class OutputFolder:
     folder : made where it does not exist; the files of an earlier conversation in it are replaced.
     source : the path that the CT was read from; a DICOM source gives the segmentation its series.
     credit : a line about the CT's origin for the report.
+    wish : which DICOM objects are written; the segmentation, where nothing else is wished.
     """
 
-    def __init__(self, folder: Path, volume: Volume, *, source: Path | None = None, credit: str = "") -> None:
+    def __init__(self, folder: Path, volume: Volume, *, source: Path | None = None, credit: str = "",
+                 wish: Wish | None = None) -> None:
         self.folder, self.volume, self.source, self.credit = Path(folder), volume, source, credit
+        self.wish, self.created = wish or Wish(), datetime.datetime.now().replace(microsecond=0)
         self.answers: list[Answer] = []
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -92,10 +98,14 @@ class OutputFolder:
 
     def write_answer(self, files: dict[str, str] | None = None) -> None:
         """Write ``answer.json`` for the turns so far; an object's mask is named where its file exists."""
+        write_json(self._content(files), self.folder / ANSWER)
+
+    def _content(self, files: dict[str, str] | None = None) -> dict[str, Any]:
         content = answer_file(self.answers, self._mask_file, files=files)
+        content["created"] = self.created.isoformat()
         content["volume"] = {**content["volume"], "name": self.volume.name, "shape": list(self.volume.shape),
                              "ijk_to_ras": self.volume.affine.tolist()}
-        write_json(content, self.folder / ANSWER)
+        return content
 
     def finish(self) -> dict[str, str]:
         """Write all that is made once a conversation is over. Returns {what: path relative to the folder}.
@@ -118,7 +128,7 @@ class OutputFolder:
             files["masks"] = self._write_masks(segments)
             segments = without_repeats(segments)
             files["segmentation"] = self._write_segmentation(segments, vocabulary)
-            files["DICOM-SEG"] = self._write_dicom(segments, vocabulary)
+            files |= self._write_dicom(segments)
         if markups := self._write_markups(vocabulary):
             files["markups"] = markups
         self.write_answer(files)
@@ -186,21 +196,12 @@ class OutputFolder:
         write_markups(items, self.folder / MARKUPS)
         return MARKUPS
 
-    def _write_dicom(self, segments: list[tuple[FoundObject, Any]], vocabulary: Vocabulary) -> str:
-        from .dicom import SegObject, is_dicom, read_sources, write_seg
-
-        items = [SegObject(key=found.name, display=found.display or found.name, mask=crop,
-                           first_voxel=found.mask.first_voxel, algorithm=_algorithm(found), tracking_id=found.id)
-                 for found, crop in segments]
-        sources, template = (), None
-        if self.source is not None and is_dicom(self.source):
-            sources, template = read_sources(self.source, series=self.volume.series or None)
-        model = self.answers[0].model if self.answers else {}
-        target = self.folder / DICOM / "segmentation.dcm"
-        target.parent.mkdir(exist_ok=True)
-        write_seg(target, items, self.volume, sources, template=template, derived_folder=self.folder / DICOM / "ct",
-                  vocabulary=vocabulary, model=" ".join(str(model.get(k, "")) for k in ("name", "hash")).strip())
-        return f"{DICOM}/segmentation.dcm"
+    def _write_dicom(self, segments: list[tuple[FoundObject, Any]]) -> dict[str, str]:
+        content = plain(self._content())
+        objects = objects_of(content, {found.id: (crop, found.mask.first_voxel) for found, crop in segments})
+        written = write_dicom(self.folder / DICOM, objects, self.volume, wish=self.wish, source=self.source,
+                              model=model_of(content), created=self.created)
+        return {what: f"{DICOM}/{path}" for what, path in written.items()}
 
     def _write_report(self) -> str:
         from .report import write_report

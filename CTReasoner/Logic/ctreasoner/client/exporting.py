@@ -28,7 +28,8 @@ Crop = tuple[np.ndarray, tuple[int, int, int]]
 
 
 def write_export(record: Record, volume: Volume, folder: str | Path, *, source: str | Sequence[str] = "",
-                 edited: Mapping[str, str], rejected: Iterable[str] = ()) -> tuple[Path, dict[str, str], list[str]]:
+                 edited: Mapping[str, str], rejected: Iterable[str] = (), dicom: Sequence[str] = ("seg",),
+                 accepted_by: str = "") -> tuple[Path, dict[str, str], list[str]]:
     """Write every turn of a conversation into a folder; return it, {what: path relative to it}, and notes to read.
 
     Parameters
@@ -36,16 +37,20 @@ def write_export(record: Record, volume: Volume, folder: str | Path, *, source: 
     source : where the CT was read from, a folder or the very files; a DICOM series there is what the segmentation refers to.
     edited : object id -> path of a mask as a person left it; those of earlier requests count as well.
     rejected : ids of objects of which neither mask nor box is written.
+    dicom : which DICOM objects are written: "seg", "sr", "keys", "rtstruct".
+    accepted_by : the person who accepted the findings, for the report ("sr").
 
     Raises
     ------
     ResourceError, InputError : as `OutputFolder` does.
     """
+    from ..exporting import Wish
     from ..output import OutputFolder
 
+    wish = Wish(tuple(dicom), accepted_by=accepted_by)
     with tempfile.TemporaryDirectory(dir=record.workspace) as gathered:
         place, notes = _source(source or volume.source, Path(gathered))
-        output = OutputFolder(Path(folder), volume, source=place)
+        output = OutputFolder(Path(folder), volume, source=place, wish=wish)
         _replay(record, volume, output, edited, set(rejected))
         try:
             return output.folder, output.finish(), notes

@@ -167,7 +167,7 @@ class LocalEngine:
 
     def export(self, volume: VolumeFile, folder: str | os.PathLike, *, conversation: str = "default",
                source: str | Sequence[str] = "", edited: Mapping[str, str | os.PathLike] | None = None,
-               rejected: Sequence[str] = ()) -> int:
+               rejected: Sequence[str] = (), dicom: Sequence[str] = ("seg",), accepted_by: str = "") -> int:
         """Have the conversation about a CT written to a folder (masks, segmentation, DICOM-SEG, report); returns a number.
 
         Parameters
@@ -176,12 +176,15 @@ class LocalEngine:
         refers to; where it does not fit the CT, a new series is written and `notes` says so.
         edited : object id -> mask file as for `Request.edited`, of masks that changed since the last question about them.
         rejected : ids of objects of which neither mask nor box is written.
+        dicom : the DICOM objects: of "seg", "sr" (a report), "keys" (key images), "rtstruct" (contours).
+        accepted_by : who accepted the findings, for the report; nothing is ever marked as verified.
         """
         self.start()
         ask = self._begin("exported", volume, op="export", folder=str(folder),
                           source=source if isinstance(source, str) else [str(s) for s in source],
                           workspace=str(self._workspace(volume.identity, conversation)),
-                          edited={k: str(v) for k, v in (edited or {}).items()}, rejected=list(rejected))
+                          edited={k: str(v) for k, v in (edited or {}).items()}, rejected=list(rejected),
+                   dicom=list(dicom), accepted_by=accepted_by)
         if self.is_busy and self.state == "ready":
             self._await("busy")
         return ask

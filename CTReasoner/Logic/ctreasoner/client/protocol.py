@@ -7,7 +7,7 @@
             eight_bit
     ask     ask, request, workspace, answered, known     event   ask, event       (ends with Done, Cancelled or Failed)
     export  ask, volume, workspace, folder, source,      exported  ask, folder, files, notes    (or failed)
-            edited, rejected
+            edited, rejected, dicom, accepted_by
     inside  ask, volume                                  inside  ask, states, is_whole              (or failed)
     cancel  ask                                          cancelling  ask          (at once, from the reading thread)
     forget  volume                                       forgotten  volume

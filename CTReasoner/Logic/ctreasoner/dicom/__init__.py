@@ -20,6 +20,9 @@ _HOME = {
     "write_seg": "seg",
     "build_seg": "seg",
     "write_sr": "sr",
+    "write_rtstruct": "rtstruct",
+    "KeyImage": "keys",
+    "write_keys": "keys",
     "write_derived": "derived",
 }
 

@@ -165,10 +165,10 @@ def _needed(layer: _Layer) -> _Layer:
 
 
 def _merged(parts: list[tuple[Dataset, list[int]]], descriptions: Sequence[Dataset]) -> Dataset:
-    """Return one object with the frames of all layers, its segments numbered over the whole."""
+    """Return one object with the frames of all layers, its segments numbered over the whole; each frame names its segment."""
     whole, _ = parts[0]
     whole.SegmentSequence = list(descriptions)
-    if len(parts) == 1:
+    if whole.SegmentationType == "LABELMAP":  # one layer, whose frames hold all segments
         return whole
     frames, sizes = [], []
     for part, numbers in parts:
@@ -181,6 +181,8 @@ def _merged(parts: list[tuple[Dataset, list[int]]], descriptions: Sequence[Datas
             frame.SegmentIdentificationSequence = [identification]
             frames.append(frame)
         sizes.append(int(part.NumberOfFrames) * int(part.Rows) * int(part.Columns) * int(part.BitsAllocated))
+    if len(parts) == 1:
+        return whole
     _renumber(frames)
     whole.PixelData = _joined([part.PixelData for part, _ in parts], sizes)
     whole.NumberOfFrames = len(frames)

@@ -14,11 +14,13 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 
 from ..errors import InputError
+from ..geometry import Volume
 from ..version import __version__
 from ..vocabulary import Code, Vocabulary
 from ..vocabulary.codes import MEASUREMENTS, SCHEME, SCHEME_NAME, SCHEME_VERSION, attribute_code, value_code
 from .derived import MANUFACTURER, MODEL_NAME
 from .files import save
+from .grid import GridMap, grid_map
 from .seg import exportable, settle
 from .segment import SegObject, coded, coding_of
 from .uids import content_uid
@@ -30,7 +32,7 @@ ANATOMY = "123037004"  # the SCT code of the category "Anatomical Structure"
 SIDES = {"7771000", "24028007", "51440002"}  # SCT: left, right, both
 
 
-def write_sr(path: str | Path, objects: Sequence[SegObject], segmentation: Dataset, sources: Sequence[Dataset], *,
+def write_sr(path: str | Path, objects: Sequence[SegObject], segmentation: Dataset, volume: Volume, sources: Sequence[Dataset], *,
              vocabulary: Vocabulary | None = None, model: str = "", created: datetime.datetime | None = None,
              accepted_by: str = "") -> Path:
     """Write the report on the segments of ``segmentation``.
@@ -38,7 +40,7 @@ def write_sr(path: str | Path, objects: Sequence[SegObject], segmentation: Datas
     Parameters
     ----------
     objects : the findings that the segmentation was made from; those without a voxel have no segment and no group.
-    segmentation, sources : what :func:`build_seg` returned, and the headers that it was given.
+    segmentation : what :func:`build_seg` returned for the same volume and sources.
     accepted_by : the person who accepted the findings, a DICOM name ("Doe^Jane"), or nothing.
 
     Raises
@@ -50,22 +52,32 @@ def write_sr(path: str | Path, objects: Sequence[SegObject], segmentation: Datas
     if labels != [item.display[:64] for item in objects]:
         raise InputError("The segmentation does not hold the segments that the report is about.", code="CTR-IO-054")
     vocabulary, created = vocabulary or Vocabulary.load(), created or datetime.datetime.now()
-    return save(_build(objects, segmentation, sources, vocabulary, model, created, accepted_by), Path(path))
+    grid = grid_map(volume, sources)
+    images = [[sources[k] for k in _slices(item, grid)] for item in objects]
+    return save(_build(objects, segmentation, images, vocabulary, model, created, accepted_by), Path(path))
 
 
-def _build(objects: Sequence[SegObject], segmentation: Dataset, sources: Sequence[Dataset], vocabulary: Vocabulary, model: str,
-           created: datetime.datetime, accepted_by: str) -> Dataset:
+def _slices(item: SegObject, grid: GridMap) -> list[int]:
+    """Return the slices of the series that hold a segment."""
+    mask, first = grid.place(item.mask, item.first_voxel, item.display)
+    return [int(first[2] + k) for k in range(mask.shape[2]) if mask[:, :, k].any()]
+
+
+def _build(objects: Sequence[SegObject], segmentation: Dataset, images: Sequence[Sequence[Dataset]], vocabulary: Vocabulary,
+           model: str, created: datetime.datetime, accepted_by: str) -> Dataset:
     import highdicom as hd
 
     content = (segmentation.SOPInstanceUID, model, __version__, accepted_by, *map(_facts, objects))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            groups = [_group(number, item, segmentation, vocabulary, model) for number, item in enumerate(objects, start=1)]
+            groups = [_group(number, item, segmentation, shown, vocabulary, model)
+                      for number, (item, shown) in enumerate(zip(objects, images, strict=True), start=1)]
             report = hd.sr.MeasurementReport(
                 observation_context=_observers(accepted_by), procedure_reported=coded(PROCEDURE), imaging_measurements=groups)
+            referenced = list({str(image.SOPInstanceUID): image for shown in images for image in shown}.values())
             document = hd.sr.ComprehensiveSR(
-                evidence=[*exportable(_referenced(groups, sources)), segmentation],
+                evidence=[*exportable(referenced), segmentation],
                 content=report,
                 series_instance_uid=content_uid("sr series", *content),
                 series_number=SR_SERIES_NUMBER,
@@ -100,13 +112,6 @@ def _facts(item: SegObject) -> str:
     return repr((measured, sorted(item.attributes.items()), item.text))
 
 
-def _referenced(groups: Sequence, sources: Sequence[Dataset]) -> list[Dataset]:
-    """Return the headers of the images that the groups refer to, all of one series."""
-    named = {str(i.ReferencedSOPSequence[0].ReferencedSOPInstanceUID) for group in groups for i in group[0].ContentSequence
-             if "ReferencedSOPSequence" in i}
-    return [source for source in sources if str(source.SOPInstanceUID) in named]
-
-
 def _scheme() -> Dataset:
     """Return how the private codes are to be understood (PS3.3 C.12.1.1.1)."""
     item = Dataset()
@@ -133,7 +138,7 @@ def _observers(accepted_by: str):
     return hd.sr.ObservationContext(observer_device_context=device, observer_person_context=person)
 
 
-def _group(number: int, item: SegObject, segmentation: Dataset, vocabulary: Vocabulary, model: str):
+def _group(number: int, item: SegObject, segmentation: Dataset, images: Sequence[Dataset], vocabulary: Vocabulary, model: str):
     """Return the measurement group of a segment (TID 1411)."""
     import highdicom as hd
     from pydicom.sr.codedict import codes
@@ -144,7 +149,9 @@ def _group(number: int, item: SegObject, segmentation: Dataset, vocabulary: Voca
         algorithm = hd.sr.AlgorithmIdentification(name="CTReasoner", version=(model or __version__)[:64])
     group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(uid=segment.TrackingUID, identifier=segment.TrackingID),
-        referenced_segment=hd.sr.ReferencedSegment.from_segmentation(segmentation, number),
+        referenced_segment=hd.sr.ReferencedSegment(
+            segmentation.SOPClassUID, segmentation.SOPInstanceUID, number, source_images=[
+                hd.sr.SourceImageForSegmentation(image.SOPClassUID, image.SOPInstanceUID) for image in images]),
         finding_type=coded(coding.type),
         finding_category=coded(coding.category),
         finding_sites=_sites(coding) or None,

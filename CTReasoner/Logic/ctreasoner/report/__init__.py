@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-_HOME = {"write_report": "page", "object_pictures": "story", "contact_sheet": "sheet"}
+_HOME = {"write_report": "page", "object_pictures": "story", "contact_sheet": "sheet", "key_image": "keys"}
 
 __all__ = [*_HOME]
 

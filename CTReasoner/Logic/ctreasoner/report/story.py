@@ -181,14 +181,14 @@ def _final_row(story: ObjectStory, volume: Volume, mask: np.ndarray, clicks: Seq
     first = story.mask.first_voxel
     window = fitting_window(volume, mask, first)
     lines = _lines(story)
-    lo, hi, target = _place(mask, first, volume, lines.get("long_axis"))
+    lo, hi, target = place_of(mask, first, volume, lines.get("long_axis"))
     outline = Outline(mask, first, story.colour, fill=0.22)
     pictures = []
     shown: set[str] = set()
     for plane in PLANES:
         extent = max(CLOSE_UP * float(np.max((hi - lo)[_axes_of(plane)])), 0.4 * float(np.max(hi - lo)), SMALLEST_MM)
         pane = Pane.of(plane, _in_plane(plane, (lo + hi) / 2, target), extent, size_px)
-        near = {name: line for name, line in lines.items() if _lies_in(pane, line, volume)}
+        near = {name: line for name, line in lines.items() if lies_in(pane, line, volume)}
         shown |= set(near)
         image = draw(volume, pane, Drawing(window, [outline], lines=list(near.values()), points_ras=clicks))
         pictures.append(Picture(image, _alt(story, plane, near), plane))
@@ -226,14 +226,14 @@ def _lines(story: ObjectStory) -> dict[str, Line]:
     found: dict[str, Line] = {}
     for name in DRAWN:
         measured = next((m for m in story.measurements if m.name == name), None)
-        ends = _ends(measured.geometry) if measured is not None else None
+        ends = ends_of(measured.geometry) if measured is not None else None
         if ends is None or any(np.allclose(ends, line.ends_ras, atol=0.05) for line in found.values()):
             continue
         found[name] = Line(ends, f"{measured.value:.1f} {measured.unit}")
     return found
 
 
-def _ends(geometry: dict | None) -> np.ndarray | None:
+def ends_of(geometry: dict | None) -> np.ndarray | None:
     """Return (2, 3) RAS end points of a measurement, or None where it has none that can be drawn."""
     for key in ("ends_ras", "points_ras"):
         try:
@@ -245,13 +245,13 @@ def _ends(geometry: dict | None) -> np.ndarray | None:
     return None
 
 
-def _lies_in(pane: Pane, line: Line, volume: Volume) -> bool:
+def lies_in(pane: Pane, line: Line, volume: Volume) -> bool:
     """Whether a line lies in the slice that the pane shows."""
     slab = 0.6 * float(np.abs(volume.affine[:3, :3].T @ pane.normal).max())
     return bool((pane.distance_mm(line.ends_ras) <= slab).all())
 
 
-def _place(mask: np.ndarray, first: Sequence[int], volume: Volume, axis: Line | None):
+def place_of(mask: np.ndarray, first: Sequence[int], volume: Volume, axis: Line | None):
     """Return (lo, hi, target): the mask's bounds and the point through which the panes go, RAS mm.
 
     The axial pane shows the slice of the measured axis; the others cut the mask where they show most of it.

@@ -1,0 +1,221 @@
+"""An answer as DICOM objects: from a conversation that just ended or from a saved folder, by the same way.
+
+Everything comes from what ``answer.json`` holds and from the masks on the CT's grid, so that an unchanged answer gives the same
+instances whenever it is exported.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .answer import read_answer_file
+from .errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .dicom import SegObject
+    from .geometry import Volume
+
+Crops = Mapping[str, tuple["np.ndarray", Sequence[int]]]
+"""Object id -> (mask crop [i, j, k], its first voxel)."""
+
+WHAT = ("seg", "sr", "keys", "rtstruct")
+SEG, SR, KEYS, RTSTRUCT, CT = "segmentation.dcm", "measurements.dcm", "keys", "contours.dcm", "ct"
+PROMPTED = ("click", "box", "scribble")
+CHANGED_BY_HAND, CHANGED_SINCE_IMPORT = "Changed by hand.", "Changed since it was imported."
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is to be written.
+
+    what : of ``WHAT``; a report brings its segmentation. kind : of the segmentation, BINARY, LABELMAP or FRACTIONAL.
+    accepted_by : the person who accepted the findings, for the report; nothing is ever marked as verified.
+    """
+
+    what: tuple[str, ...] = ("seg",)
+    kind: str = "BINARY"
+    accepted_by: str = ""
+
+    def __post_init__(self) -> None:
+        unknown = set(self.what) - set(WHAT)
+        if unknown or not self.what:
+            raise UsageError(f"There is no export of '{', '.join(sorted(unknown))}'; there are {', '.join(WHAT)}.",
+                             code="CTR-USE-020")
+
+
+# --- from an answer --------------------------------------------------------------------------------------------------
+def objects_of(content: Mapping[str, Any], masks: Crops) -> list[SegObject]:
+    """Return what ``answer.json`` says of every object that has a mask, in its last state; what was found twice once."""
+    from .dicom.seg import digest_of
+
+    kept: dict[tuple[str, str], SegObject] = {}
+    for row, turn in _last_rows(content["turns"]).values():
+        if row["id"] in masks and row["existence"] == "present" and masks[row["id"]][0].any():
+            item = _object(row, turn, content, *masks[row["id"]])
+            kept[(item.key, digest_of(item))] = item
+    return list(kept.values())
+
+
+def _last_rows(turns: Sequence[Mapping[str, Any]]) -> dict[str, tuple[dict[str, Any], Mapping[str, Any]]]:
+    """Return {object id: (its row as the last turn has it, with what earlier ones measured; the turn that found it)}."""
+    rows: dict[str, tuple[dict[str, Any], Mapping[str, Any]]] = {}
+    for turn in turns:
+        for row in turn["objects"]:
+            old, first = rows.get(row["id"], ({}, turn))
+            new = dict(row)
+            for name, key in (("measurements", "name"), ("categories", "attribute")):
+                new[name] = list({fact[key]: fact for fact in (*old.get(name, ()), *row[name])}.values())
+            if row["origin"] == "earlier":
+                new["origin"] = old.get("origin", "text")
+            rows[row["id"]] = (new, first)
+    return rows
+
+
+def _object(row: Mapping[str, Any], turn: Mapping[str, Any], content: Mapping[str, Any], mask: np.ndarray,
+            first_voxel: Sequence[int]) -> SegObject:
+    from .dicom import SegObject
+    from .dicom.uids import content_uid
+
+    uid = content_uid("finding", content["volume"].get("identity", ""), row["id"], row["name"], turn["question"], turn["clicks"])
+    return SegObject(
+        key=row["name"],
+        display=row["display"] or row["name"],
+        mask=mask,
+        first_voxel=tuple(int(n) for n in first_voxel),
+        algorithm="MANUAL" if row["origin"] == "edited" else
+                  "SEMIAUTOMATIC" if row["origin"] in PROMPTED or row.get("stage") == "refined" else "AUTOMATIC",
+        tracking_id=row["id"],
+        tracking_uid=uid,
+        note=CHANGED_BY_HAND if row["origin"] == "edited" else "",
+        measurements=tuple(m for m in row["measurements"] if m.get("value") is not None),
+        attributes={fact["attribute"]: fact["value"] for fact in row["categories"]},
+        text=" ".join(dict.fromkeys(sentence for t in content["turns"] for sentence in _about(t, row["id"]))),
+    )
+
+
+def _about(turn: Mapping[str, Any], key: str) -> Iterator[str]:
+    """Yield the sentences of an answer in which an object, or a measurement of it, stands."""
+    text, start = turn["text"], 0
+    ends = [match.end() for match in re.finditer(r"[.!?](?=\s|$)", text)]
+    for end in dict.fromkeys([*ends, len(text)]):
+        here = [span["ref"] for span in turn["spans"] if start <= span["start"] < end]
+        if any(str(ref) == key or str(ref).startswith(f"{key}.") for ref in here):
+            yield text[start:end].strip()
+        start = end
+
+
+def read_answer(folder: Path, volume: Volume) -> tuple[list[SegObject], dict[str, Any]]:
+    """Return the objects of a saved answer about ``volume``, and the content of its ``answer.json``.
+
+    Raises
+    ------
+    InputError : no answer there, one about another CT, or a mask that is missing.
+    """
+    from .io import read_mask
+
+    folder = Path(folder)
+    content = read_answer_file(folder / "answer.json")
+    asked = content.get("volume", {})
+    if asked.get("identity") != volume.identity:
+        raise InputError(f"The answer is about the CT '{asked.get('name', '?')}' ({str(asked.get('identity'))[:8]}), "
+                         f"not about '{volume.name}' ({volume.identity[:8]}).", code="CTR-IO-057",
+                         hint="Give the very CT that was asked about.")
+    masks = {}
+    for row, _ in _last_rows(content["turns"]).values():
+        if row.get("mask"):
+            masks[row["id"]] = cropped(read_mask(inside(folder, row["mask"]), volume))
+    return objects_of(content, masks), content
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Return the path of a file that an answer names; one that leads elsewhere is refused."""
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise InputError("The answer names a mask that lies outside its folder.", code="CTR-IO-058")
+    return path
+
+
+def cropped(whole: np.ndarray) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Return (crop, first voxel) of a mask on the whole grid; an empty one has an empty crop."""
+    import numpy as np
+
+    spans = [np.flatnonzero(whole.any(axis=tuple(b for b in range(3) if b != a))) for a in range(3)]
+    if not all(len(s) for s in spans):
+        return whole[:0, :0, :0], (0, 0, 0)
+    return whole[tuple(slice(s[0], s[-1] + 1) for s in spans)].copy(), tuple(int(s[0]) for s in spans)
+
+
+def created_of(content: Mapping[str, Any]) -> datetime.datetime:
+    """Return when an answer was made; its files say nothing else about time."""
+    try:
+        return datetime.datetime.fromisoformat(content["created"])
+    except (KeyError, TypeError, ValueError):
+        return datetime.datetime(2000, 1, 1)    # an answer of an earlier version: a time, but the same one each time
+
+
+def model_of(content: Mapping[str, Any]) -> str:
+    """Return name and hash of the model, as the algorithm's version."""
+    model = content.get("versions", {}).get("model") or {}
+    return " ".join(str(model.get(k, "")) for k in ("name", "hash")).strip()
+
+
+# --- to files --------------------------------------------------------------------------------------------------------
+def write_dicom(folder: Path, objects: Sequence[SegObject], volume: Volume, *, wish: Wish, source: Path | None = None,
+                model: str = "", created: datetime.datetime | None = None) -> dict[str, str]:
+    """Write what is wished of the objects; return {what: path relative to ``folder``}.
+
+    Parameters
+    ----------
+    source : where the CT was read from; a DICOM series there is what everything refers to, else one is derived into "ct".
+
+    Raises
+    ------
+    InputError, GeometryError, ResourceError : as the writers of each object do.
+    """
+    from .dicom import build_seg, is_dicom, read_sources, write_derived, write_rtstruct, write_sr
+    from .dicom.files import save
+    from .vocabulary import Vocabulary
+
+    if not objects:
+        raise InputError("There is no mask to export.", code="CTR-IO-050")
+    sources, template = (), None
+    if source is not None and is_dicom(source):
+        sources, template = read_sources(source, series=volume.series or None)
+    sources = sources or write_derived(volume, folder / CT, template)
+    common: dict[str, Any] = {"vocabulary": Vocabulary.load(), "model": model, "created": created or datetime.datetime.now()}
+    files = {}
+    if {"seg", "sr"} & set(wish.what):
+        segmentation = build_seg(objects, volume, sources, kind=wish.kind, **common)
+        save(segmentation, folder / SEG)
+        files["DICOM-SEG"] = SEG
+    if "sr" in wish.what:
+        write_sr(folder / SR, objects, segmentation, volume, sources, accepted_by=wish.accepted_by, **common)
+        files["DICOM-SR"] = SR
+    if "keys" in wish.what:
+        _write_keys(folder / KEYS, objects, volume, sources, **common)
+        files["key images"] = KEYS
+    if "rtstruct" in wish.what:
+        write_rtstruct(folder / RTSTRUCT, objects, volume, sources, **common)
+        files["RTSTRUCT"] = RTSTRUCT
+    return files
+
+
+def _write_keys(folder: Path, objects: Sequence[SegObject], volume: Volume, sources: Sequence, vocabulary, model: str,
+                created: datetime.datetime) -> None:
+    from .dicom import write_keys
+    from .dicom.grid import grid_map
+    from .dicom.seg import content_of
+    from .report import key_image
+
+    grid = grid_map(volume, sources)
+    pictures = [key_image(item, volume, grid, vocabulary) for item in objects]
+    written = write_keys(folder, pictures, sources, content_of(objects, sources, model), created=created)
+    for path in set(folder.glob("key_*.dcm")) - set(written):      # of an earlier export with more findings
+        path.unlink()

@@ -1,0 +1,44 @@
+"""The verbs of the clinical round trip: ``ctreasoner export`` makes DICOM objects of a saved answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Series = Annotated[str | None, typer.Option("--series", metavar="NUMBER|UID", help="Which of several DICOM series is meant.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+
+def add(app: typer.Typer) -> None:
+    """Give the command line these verbs."""
+    app.command()(export)
+
+
+def export(answer: Annotated[Path, typer.Argument(metavar="ANSWER_DIR", help="The folder that ask, chat or demo wrote (--out).")],
+           ct: Annotated[Path, typer.Argument(metavar="CT", help="The CT that was asked about, as it was read then.")],
+           out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the objects go.")],
+           seg: Annotated[bool, typer.Option("--seg", help="DICOM segmentation.")] = False,
+           sr: Annotated[bool, typer.Option("--sr", help="Structured report (TID 1500), with its segmentation.")] = False,
+           keys: Annotated[bool, typer.Option("--keys", help="Key images (Secondary Capture).")] = False,
+           rtstruct: Annotated[bool, typer.Option("--rtstruct", help="Contours (RT Structure Set).")] = False,
+           seg_type: Annotated[str, typer.Option("--seg-type", metavar="TYPE", help="binary, labelmap or fractional.")] = "binary",
+           accepted_by: Annotated[str, typer.Option("--accepted-by", metavar="NAME",
+                                                    help="Who accepted the findings ('Doe^Jane'), for the report.")] = "",
+           series: Series = None, json_: Json = False) -> None:
+    """Write a saved answer as DICOM objects: segmentation and report, or what is named."""
+    from .exporting import WHAT, Wish, created_of, model_of, read_answer, write_dicom
+    from .reasoner import load_volume
+
+    what = tuple(name for name, wanted in zip(WHAT, (seg, sr, keys, rtstruct), strict=True) if wanted) or ("seg", "sr")
+    wish = Wish(what, seg_type.upper(), accepted_by)
+    volume = load_volume(ct, series)
+    objects, content = read_answer(answer, volume)
+    files = write_dicom(out, objects, volume, wish=wish, source=ct, model=model_of(content), created=created_of(content))
+    if json_:
+        typer.echo(json.dumps({"folder": str(out), "files": files}))
+    else:
+        for name, path in files.items():
+            typer.echo(f"{name}: {out / path}")
