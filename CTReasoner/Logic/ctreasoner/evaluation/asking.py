@@ -8,9 +8,11 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
+from ctreasoner import looking
 from ctreasoner.engine import Engine
 from ctreasoner.evaluation.scores import EMPTY, Placed
 from ctreasoner.events import Box, Event, Existence, Failed, Intent, Look, Mask, Options, Request, Warning_
@@ -26,7 +28,8 @@ class Found:
     key: str
     asked: str = ""
     state: str = ""
-    probability: float | None = None
+    probability: float | None = None          # of the state
+    present: float | None = None              # that it is there, whatever the state
     head_box: np.ndarray | None = None
     mask: Placed = EMPTY
     looks: int = 0
@@ -52,15 +55,17 @@ class Outcome:
 
 def ask(engine: Engine, volume: Volume, text: str = "", *, until: Callable[[Event], bool] | None = None,
         conversation: str | None = None, words: bool = False, **request) -> Outcome:
-    """One question about a registered volume. `until` ends the reading after the first event that it is true for."""
+    """One question about a volume. `until` ends the reading after the first event that it is true for."""
     talk = conversation or f"evaluation {next(_CONVERSATIONS)}"
     asked = Request(volume=engine.register(volume), text=text, conversation=talk, options=Options(want_text=words), **request)
     outcome, by_id, start = Outcome(), {}, time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="ctreasoner-eval-") as folder:
+    with tempfile.TemporaryDirectory(prefix="ctreasoner-eval-") as folder, _beliefs() as believed:
         events = engine.answer(asked, workspace=folder)
         for event in events:
             outcome.events.append(event)
             _take(event, outcome, by_id, Path(folder))
+            if isinstance(event, Existence) and event.probability is not None and believed:
+                by_id[event.object].present = round(believed.pop(0), 4)
             if until is not None and until(event):
                 events.close()
                 break
@@ -91,7 +96,10 @@ def _take(event: Event, outcome: Outcome, by_id: dict[str, Found], folder: Path)
         outcome.warnings.append(event.code)
     elif isinstance(event, Failed):
         outcome.failed = f"{event.code} {event.sentence}"
-    elif getattr(event, "object", None) in by_id:
+    elif getattr(event, "object", None) is not None:
+        if event.object not in by_id:                  # a correction: no plan names its object
+            by_id[event.object] = Found(event.object, "")
+            outcome.objects = list(by_id.values())
         found = by_id[event.object]
         if isinstance(event, Existence):
             found.state, found.probability = event.state, event.probability
@@ -103,6 +111,20 @@ def _take(event: Event, outcome: Outcome, by_id: dict[str, Found], folder: Path)
         elif isinstance(event, Mask) and event.stage != "coarse":
             crop = np.load(folder / event.path, allow_pickle=False)
             found.mask = Placed(crop != 0, tuple(event.first_voxel))
+
+
+@contextmanager
+def _beliefs():
+    """Collects the calibrated probability that each object is there, in the order in which they are decided at view 0."""
+    believed, calibrated = [], looking.calibrated
+
+    def kept(p: dict[str, float], calibration: dict) -> dict[str, float]:
+        out = calibrated(p, calibration)
+        believed.append(out["present"])
+        return out
+
+    with patch.object(looking, "calibrated", kept):
+        yield believed
 
 
 def in_voxels(box: np.ndarray | None, volume: Volume) -> np.ndarray | None:

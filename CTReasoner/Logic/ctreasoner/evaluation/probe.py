@@ -32,7 +32,7 @@ class GivenPlan(grammar.PlanGrammar):
     """The grammar with routes and names given beforehand: what is decoded is this plan, the hidden states are the model's own.
 
     `routes` None leaves the choice of the routes to the model, `keys` None that of the objects; a number among them is an
-    object of an earlier answer.
+    object of an earlier answer, "thing" what was clicked.
     """
 
     def __init__(self, ids, names, *, routes: Sequence[str] | None = None, keys: Sequence[str | int] | None = None, **others):
@@ -56,7 +56,8 @@ class GivenPlan(grammar.PlanGrammar):
         if self.state == "object":
             return [self.ids["<GO>"]]
         if self.state == "name":
-            name = self.names[self.given_keys[n - 1]]
+            key = self.given_keys[n - 1]
+            name = (self.ids["<THING>"],) if key == "thing" else self.names[key]
             return [name[len(self.spelled)] if len(self.spelled) < len(name) else self.ids["<DET>"]]
         return may
 

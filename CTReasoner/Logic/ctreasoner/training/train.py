@@ -6,10 +6,11 @@ import dataclasses
 
 
 def _stages() -> dict:
-    from ctreasoner.training import export, joint_stage, language_stage, vision_stage
+    from ctreasoner.training import baseline, export, joint_stage, language_stage, vision_stage
     return {"vision": (vision_stage.VisionStage, vision_stage.run),
             "language": (language_stage.LanguageStage, language_stage.run),
             "joint": (joint_stage.JointStage, joint_stage.run),
+            "baseline": (baseline.Baseline, baseline.run),
             "export": (export.Export, export.run)}
 
 
