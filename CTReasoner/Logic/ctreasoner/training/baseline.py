@@ -101,7 +101,7 @@ def run(settings: Baseline) -> Path:
         clock.used, step = state["seconds"], state["step"]
     sampler = Sampler([c for c in training_cases(settings.data) if c.source != "lidc"], settings.seed + step)
     thorax = sampler.mixture[0] / (sampler.mixture[0] + sampler.mixture[1])
-    curve, total, since = common.Curve(out, "baseline"), 0.0, clock.used
+    curve, means, since = common.Curve(out, "baseline"), common.Means(), clock.used
 
     def save() -> None:
         common.save_state(out / "baseline.pt", model=net.state_dict(), optimiser=optimiser.state_dict(), average=average.state,
@@ -116,10 +116,10 @@ def run(settings: Baseline) -> Path:
         if torch.isfinite(norm):
             optimiser.step()
         average.update(net)
-        step, total = step + 1, total + float(loss.detach())
+        step += 1
+        means.add({"mask": float(loss.detach())})
         if step % 50 == 0:
-            curve.add(step=step, seconds=round(clock.used), mask=total / 50)
-            total = 0.0
+            curve.add(step=step, seconds=round(clock.used), **means.take())
         if clock.used - since > 240:
             since = clock.used
             save()
