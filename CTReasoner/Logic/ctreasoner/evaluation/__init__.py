@@ -58,7 +58,7 @@ def write(result: dict, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_json(result, out / "evaluation.json")
     (out / "evaluation.md").write_text(page.markdown(result, plots.write(result, out)), encoding="utf-8")
-    if result.get("segmentation") and not result["about"]["limited"]:
+    if result.get("segmentation") and "given" not in result["about"]["limited"]:
         write_json(segmentation.quality(result["segmentation"]["lines"], result["about"]["model"]["hash"]), out / "quality.json")
 
 

@@ -1,6 +1,6 @@
 """``python -m ctreasoner.evaluation.card RUN MODEL [README]``: an evaluation becomes part of a model's folder.
 
-Copies evaluation.md and quality.json beside the weights and writes the table of masks between the marks FIGURES of the model
+Copies evaluation.md with its plots and quality.json beside the weights and writes the table of masks between the marks FIGURES of the model
 card, and, without the neck, of a README. An evaluation of other weights is refused.
 """
 from __future__ import annotations
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
         write(options.model / "README.md", table(lines, tuple(SCANS)))
         if options.readme:
             write(options.readme, table(lines, ("segthor", "demo")))
-        for name in ("evaluation.md", "quality.json"):
+        for name in ("evaluation.md", "quality.json", *(plot.name for plot in options.run.glob("*.png"))):
             shutil.copy(options.run / name, options.model / name)
     except CTReasonerError as error:
         sys.stderr.write(f"{error}\n")
