@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ctreasoner.errors import InputError
+from ctreasoner.errors import InputError, UsageError
 
 from .layouts import NAMES
 
@@ -37,7 +37,28 @@ def _parser() -> argparse.ArgumentParser:
                        help="a licence that forbids derivatives is refused for training, allowed for evaluation")
     check.set_defaults(run=_check)
 
-    for verb in (build, check):
+    show = verbs.add_parser("show", help="picture sheets, one for each case")
+    show.add_argument("data", type=Path, metavar="DIR")
+    show.add_argument("--case", action="append", default=[], metavar="ID", help="may be repeated; default: every case")
+    show.add_argument("--out", type=Path, metavar="FOLDER", help="default: DIR/sheets")
+    show.set_defaults(run=_show)
+
+    propose = verbs.add_parser("propose", help="the model proposes masks and descriptions for unlabelled CTs")
+    propose.add_argument("files", nargs="+", type=Path, metavar="CT", help="NIfTI, NRRD, MetaImage, or a DICOM folder")
+    propose.add_argument("--out", type=Path, required=True, metavar="DIR")
+    propose.add_argument("--licence", required=True, help="under which these CTs may be used")
+    propose.add_argument("--source", default="unlabelled", help="a name for where they come from")
+    propose.add_argument("--object", action="append", default=[], metavar="NAME", help="may be repeated; default: all")
+    propose.add_argument("--model", default="compact", metavar="NAME|FOLDER")
+    propose.add_argument("--seed", type=int, default=0)
+    propose.set_defaults(run=_propose)
+
+    review = verbs.add_parser("review", help="a named person accepts, corrects or rejects proposals, in the terminal")
+    review.add_argument("data", type=Path, metavar="DIR")
+    review.add_argument("--name", required=True, help="first and last name of the person who looks")
+    review.set_defaults(run=_review)
+
+    for verb in (build, check, show, propose, review):
         verb.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 
@@ -64,6 +85,52 @@ def _check(options: argparse.Namespace) -> int:
     _result(options, {"errors": wrong, "problems": [vars(p) for p in problems]},
             f"{len(data.cases())} cases checked for {options.purpose}: {wrong} errors, {len(problems) - wrong} notes.")
     return InputError.exit_code if wrong else 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from .show import show
+    from .store import DataSet
+
+    out = options.out or options.data / "sheets"
+    written = show(DataSet.open(options.data), out, options.case)
+    _result(options, {"sheets": [str(p) for p in written]}, f"{len(written)} sheets in {out}")
+    return 0
+
+
+def _propose(options: argparse.Namespace) -> int:
+    from ctreasoner.reasoner import Reasoner
+
+    from .propose import EngineProposer, propose
+
+    proposer = EngineProposer(Reasoner.from_pretrained(options.model), options.object)
+    done = propose(options.files, options.out, proposer, licence=options.licence, name=options.source, seed=options.seed, say=_say)
+    _result(options, {"written": done.written, "there": done.there, "refused": done.refused},
+            f"{done.written} CTs with proposals written, {done.there} were there already, {len(done.refused)} refused. "
+            "Proposals count as labels after a review.")
+    return InputError.exit_code if done.refused else 0
+
+
+def _review(options: argparse.Namespace) -> int:
+    from .review import HELP, review
+    from .store import DataSet
+
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError("A review needs a person at a terminal; this is none.", code="CTR-USE-021",
+                         hint="Run it in a terminal, without a pipe. Nobody can be signed for by a script.")
+    data = DataSet.open(options.data)
+    _say(HELP)
+    done = review(data, options.name, _line, _say, seed=int(data.made.get("seed", 0)))
+    _result(options, vars(done), f"{done.accepted} accepted, {done.corrected} corrected, {done.rejected} rejected, "
+            f"{done.skipped} skipped, {done.left} wait.")
+    return 0
+
+
+def _line(prompt: str) -> str:
+    print(prompt, end="", file=sys.stderr, flush=True)
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line
 
 
 def _result(options: argparse.Namespace, content: dict[str, Any], sentence: str) -> None:
