@@ -45,6 +45,7 @@ desktop: .venv/.dev
 pictures: .venv/.dev
 	$(BIN)/ctreasoner demo --out demo
 	$(BIN)/python docs/pictures.py demo/report.html docs/pictures
+	$(BIN)/python docs/data_picture.py docs/pictures
 	$(BIN)/python Testing/Host/record_demo.py build/recording/demo
 	$(BIN)/python Testing/Host/make_pictures.py docs/pictures build/recording/demo
 

@@ -393,6 +393,34 @@ def test_a_mask_may_not_lie_outside_its_case(built) -> None:
         built.mask(label)
 
 
+# ---------------------------------------------------------------- towards training
+
+def test_training_reads_a_built_data_set_as_it_reads_the_compact_layout(tmp_path) -> None:
+    from ctreasoner.dataset.prepare import main as prepare
+    from ctreasoner.training.views import read_prepared, training_cases
+
+    folder = phantoms.compact(tmp_path / "known")
+    build([folder], tmp_path / "built")
+    prepare([str(folder), str(tmp_path / "a")])
+    prepare([str(tmp_path / "built"), str(tmp_path / "b")])
+    for one, two in zip(read_prepared(tmp_path / "a"), read_prepared(tmp_path / "b"), strict=True):
+        assert (one.id, one.source, one.patient, one.covered, one.hu_class == "fine") == (
+            two.id, two.source, two.patient, two.covered, two.source == "segthor")
+        assert (one.hu == two.hu).all() and (one.labels == two.labels).all() and np.allclose(one.spacing, two.spacing)
+        assert bool(one.ratings) == bool(two.ratings)
+    for part in ("a", "b"):
+        assert [c.id for c in training_cases(tmp_path / part)] == ["lidc_9_1", "thorax_01"]
+
+
+def test_training_is_not_fed_with_what_a_licence_forbids(tmp_path) -> None:
+    from ctreasoner.dataset.prepare import main as prepare
+
+    build([phantoms.pairs(tmp_path / "mine")], tmp_path / "built", licence="CC BY-ND 4.0")
+    with pytest.raises(InputError, match="forbids derivatives"):
+        prepare([str(tmp_path / "built"), str(tmp_path / "out")])
+    assert not list((tmp_path / "out").glob("*.npz"))
+
+
 @pytest.mark.shared
 def test_the_research_data_keep_their_splits_and_traps(shared_data, tmp_path) -> None:
     wanted = {"segthor_01", "openkbp_017", "lidc_0014_1", "lidc_0001_1"}

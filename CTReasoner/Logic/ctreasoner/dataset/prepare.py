@@ -1,6 +1,7 @@
-"""Decodes the compact CT layout once into one .npz per case with unified label numbers and rule-made lungs.
+"""Makes one .npz per case with unified label numbers, from the compact CT layout (rule-made lungs added) or from a built data set.
 
     python -m ctreasoner.dataset.prepare ../shared/data/known runs/data
+    python -m ctreasoner.dataset.prepare my-data-set runs/data
 
 Needs scipy for the lungs; training afterwards reads the result with numpy alone.
 """
@@ -13,10 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from ctreasoner.dataset import known
+from ctreasoner.errors import InputError
 
 # The objects that the compact model is trained on, in the order of its code table; label number = index + 1.
 OBJECTS = ("esophagus", "heart", "trachea", "aorta", "lung_left", "lung_right", "mandible", "brainstem",
            "parotid_right", "parotid_left", "spinal_cord", "larynx", "lung_nodule")
+
+OBLIQUE = 0.995                 # cosine (6 degrees) of the largest tilt that training takes for straight
 
 
 def lungs(hu: np.ndarray, spacing: np.ndarray, airway: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -73,15 +77,56 @@ def unify(case: known.Case) -> tuple[np.ndarray, list[str]]:
 def main(argv: list[str]) -> None:
     root, out = Path(argv[0]), Path(argv[1])
     out.mkdir(parents=True, exist_ok=True)
+    if (root / "dataset.json").is_file():
+        from_data_set(root, out)
+        return
     for line in known.lines(root):
         path = out / f"{line['id']}.npz"
         if path.exists():
             continue
         case = known.load(root, line)
         labels, covered = unify(case)
-        np.savez(path, hu=case.hu, labels=labels)
         whole = {k: line.get(k) for k in ("id", "source", "split", "patient", "spacing_mm", "origin_ras_mm", "ratings", "hu_class")}
-        (out / f"{line['id']}.json").write_text(json.dumps({**whole, "covered": covered, "cut": list(case.cut)}))
+        _write(path, case.hu, labels, {**whole, "covered": covered, "cut": list(case.cut)})
+
+
+def from_data_set(root: Path, out: Path) -> None:
+    """Every case of a built data set that covers one of OBJECTS; proposals without a review do not count.
+
+    Raises: InputError where a licence forbids training (CTR-DATA-011, -012), or a scan is oblique (CTR-DATA-032).
+    """
+    from ctreasoner.dataset.store import DataSet
+
+    data = DataSet.open(root)
+    data.require("training")
+    for case in data.cases():
+        path, covered = out / f"{case.id}.npz", [key for key in case.covered if key in OBJECTS]
+        if path.exists() or not covered:
+            continue
+        affine = np.array(case.affine)
+        spacing = np.linalg.norm(affine[:3, :3], axis=0)
+        if np.any(np.diag(affine)[:3] < OBLIQUE * spacing):
+            raise InputError(f"{case.id} is oblique to the patient's axes; training reads straight scans.", code="CTR-DATA-032",
+                             hint="Resample it along the axes first.")
+        found = [label for label in data.labels(case.id) if label.state == "present" and label.key in OBJECTS]
+        labels = np.zeros(case.shape, np.uint8)
+        for label in sorted(found, key=lambda label: -label.voxels):      # what nests in something larger stays visible
+            labels[data.whole_mask(label)] = OBJECTS.index(label.key) + 1
+        fold = case.published_split if known.FOLDS.get(case.published_split) == case.split else case.split
+        line = {"id": case.id, "source": case.source, "split": fold, "patient": case.patient, "spacing_mm": spacing.tolist(),
+                "origin_ras_mm": affine[:3, 3].tolist(), "hu_class": None if case.hu == "trusted" else case.hu,
+                "ratings": next((label.ratings for label in found if label.ratings), None),
+                "covered": covered, "cut": [label.key for label in found if label.ends in ("cut by scan", "cut by crop")]}
+        _write(path, data.volume(case).voxels, labels, line)
+
+
+def _write(path: Path, hu: np.ndarray, labels: np.ndarray, line: dict) -> None:
+    """The line first: a case exists when its .npz does."""
+    path.with_suffix(".json").write_text(json.dumps(line))
+    part = path.with_suffix(".part")
+    with open(part, "wb") as file:
+        np.savez(file, hu=hu, labels=labels)
+    part.replace(path)
 
 
 if __name__ == "__main__":
