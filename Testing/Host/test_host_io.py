@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import dicom_series
 import numpy as np
 import slicer
 
@@ -52,5 +55,19 @@ def test_the_dicom_database_knows_what_it_was_told(app, tmp_path):
     app.qapp.dicomDatabase()._insert("1.2.3", tmp_path / "a.dcm")
     assert slicer.dicomDatabase.fileForInstance("1.2.3") == str(tmp_path / "a.dcm")
     assert slicer.dicomDatabase.fileForInstance("9") == ""
-    DICOMUtils.importDicom(str(tmp_path), slicer.dicomDatabase, True)
-    assert app.imported_dicom == [(str(tmp_path), True)]
+    first, *_ = slices = dicom_series.series()
+    folder = dicom_series.save(slices, tmp_path / "in")
+    (folder / "notes.txt").write_text("no DICOM")
+    assert DICOMUtils.importDicom(str(folder), slicer.dicomDatabase, True)
+    kept = Path(slicer.dicomDatabase.fileForInstance(first.SOPInstanceUID))
+    assert kept.is_file() and kept.is_relative_to(slicer.dicomDatabase.databaseDirectory)
+    assert all(slicer.dicomDatabase.fileForInstance(s.SOPInstanceUID) for s in slices)
+
+
+def test_an_import_that_fails_says_so_and_does_not_raise(app, tmp_path, capsys):
+    from DICOMLib import DICOMUtils
+    folder = dicom_series.save(dicom_series.series(), tmp_path / "in")
+    app.qapp.dicomDatabase()._folder, kept = str(folder / "000.dcm" / "x"), app.qapp.dicomDatabase()._folder
+    (folder / "000.dcm").write_text("a file where the database's folder should be")
+    assert DICOMUtils.importDicom(str(folder), slicer.dicomDatabase, True) is False
+    app.qapp.dicomDatabase()._folder = kept

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
+import dicom_series
 import host
 import numpy as np
+import pydicom
 import pytest
 import slicer
 from client_bench import DOUBLES, LONGEST_S
 from ctreasoner.client.local import LocalEngine
+from ctreasoner.io import read_volume
 from fake_engine import FIRST, SHAPE, phantom_volume
 from panel_fixtures import Panel, still_window  # noqa: F401 (a fixture)
 
@@ -73,6 +77,33 @@ def test_trouble_is_said_and_the_next_question_is_answered(live: Live, words: st
     assert live.done() and said in live.words
     live.ask("Segment the heart")
     assert live.done() and live.ui.findingsTable.rowCount == 1
+
+
+def test_an_exported_segmentation_comes_into_the_database_beside_its_ct(live: Live, tmp_path) -> None:
+    slices = dicom_series.series(phantom_volume().voxels)
+    folder = dicom_series.save(slices, tmp_path / "ct")
+    from DICOMLib import DICOMUtils
+
+    assert DICOMUtils.importDicom(str(folder), slicer.dicomDatabase, True)
+    volume = read_volume(folder)
+    node = slicer.util.addVolumeFromArray(volume.voxels.transpose(2, 1, 0).copy(), ijkToRAS=volume.affine, name="from DICOM")
+    node.SetAttribute("DICOM.instanceUIDs", " ".join(s.SOPInstanceUID for s in slices))
+    live.ui.ctSelector.setCurrentNode(node)
+    live.ui.exportFolderButton.directory = str(tmp_path)
+    live.ui.databaseCheckBox.checked = True
+    live.ask("Segment the heart")
+    assert live.done() and live.ui.findingsTable.rowCount == 1
+    live.ui.exportButton.click()
+    assert live.until(lambda: "Exported to" in live.ui.exportLabel.text, LONGEST_S), live.ui.exportLabel.text
+    assert live.ui.exportLabel.text.endswith("The DICOM objects are in the database.")
+    written = pydicom.dcmread(next(tmp_path.glob("ctreasoner_*/dicom/segmentation.dcm")))
+    kept = Path(slicer.dicomDatabase.fileForInstance(written.SOPInstanceUID))
+    assert kept.is_relative_to(slicer.dicomDatabase.databaseDirectory)
+    segmentation = pydicom.dcmread(kept)
+    assert segmentation.Modality == "SEG" and segmentation.PatientID == "P1"
+    assert segmentation.ReferencedSeriesSequence[0].SeriesInstanceUID == "1.2.826.0.1.3"
+    used = {i.ReferencedSOPInstanceUID for i in segmentation.ReferencedSeriesSequence[0].ReferencedInstanceSequence}
+    assert used <= {s.SOPInstanceUID for s in slices}
 
 
 def test_nothing_outlives_the_module(live: Live) -> None:

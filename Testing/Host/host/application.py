@@ -108,8 +108,9 @@ class Application:
         self.scene = slicer.mrmlScene = self.core.scene
         slicer.app = wrap(self.qapp)
         slicer.dicomDatabase = slicer.app.dicomDatabase()
-        self.imported_dicom = []
-        sys.modules["DICOMLib"], sys.modules["DICOMLib.DICOMUtils"] = iomanager.dicom_utils_module(self.imported_dicom)
+        database = self.qapp.dicomDatabase()
+        database._folder = str(self.folder)
+        sys.modules["DICOMLib"], sys.modules["DICOMLib.DICOMUtils"] = iomanager.dicom_utils_module(database)
         self.manager = self.qapp.moduleManager()
         for name in list(vars(slicer.modules)):
             if not name.startswith("_") and name != "sampleDataSources":

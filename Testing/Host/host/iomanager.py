@@ -1,14 +1,19 @@
-"""``slicer.app.coreIOManager()`` over the storage nodes of slicer-core, and a DICOM database that is a dictionary."""
+"""``slicer.app.coreIOManager()`` over the storage nodes of slicer-core, and a DICOM database of files by their UIDs."""
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
+import traceback
 import types
+from pathlib import Path
 
 from PyQt5 import QtCore
 
 from . import errors, receivers
 from .indexclasses import implements
+from .wrapping import unwrap
 
 ENDINGS = {
     "VolumeFile": (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"),
@@ -124,15 +129,15 @@ class IOManager(CoreIOManager):
 
 @implements("ctkDICOMDatabase")
 class DICOMDatabase(QtCore.QObject):
-    """Instances by UID; a test says which there are with :meth:`_insert`."""
+    """Instances by UID; a test says which there are with :meth:`_insert`, or imports a folder."""
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._instances, self._folder = {}, ""
+        self._instances, self._folder, self._open = {}, "", True
 
     @property
     def isOpen(self):
-        return True
+        return self._open
 
     @property
     def databaseDirectory(self):
@@ -146,13 +151,32 @@ class DICOMDatabase(QtCore.QObject):
         receivers.emit(self, "instanceAdded(QString)", uid)
 
 
-def dicom_utils_module(folders: list):
-    """``DICOMLib.DICOMUtils``: importDicom is recorded in ``folders``."""
+    def _index(self, folder, copy):
+        """What ctkDICOMIndexer.addDirectory does: every file below a folder that is DICOM, copied where that is wanted."""
+        import pydicom
+
+        for path in sorted(p for p in Path(folder).rglob("*") if p.is_file()):
+            try:
+                uid = str(pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID)
+            except (pydicom.errors.InvalidDicomError, AttributeError):
+                continue
+            if copy:
+                target = Path(self._folder) / "dicom" / f"{uid}.dcm"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path = shutil.copyfile(path, target)
+            self._insert(uid, path)
+
+
+def dicom_utils_module(database: DICOMDatabase):
+    """``DICOMLib.DICOMUtils``: importDicom reads the files of a folder into the database; it tells of an error and raises none."""
 
     def importDicom(dicomDataDir, dicomDatabase=None, copyFiles=False):
-        if not os.path.isdir(dicomDataDir):
-            raise ValueError(f"{dicomDataDir} is no folder")
-        folders.append((dicomDataDir, copyFiles))
+        try:
+            (database if dicomDatabase is None else unwrap(dicomDatabase))._index(dicomDataDir, copyFiles)
+        except Exception:
+            traceback.print_exc()
+            logging.error("Failed to import DICOM folder %s", dicomDataDir)
+            return False
         return True
 
     utils = types.ModuleType("DICOMLib.DICOMUtils")

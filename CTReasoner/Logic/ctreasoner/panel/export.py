@@ -100,9 +100,16 @@ class Exporter:
         """Insert the DICOM objects; only where the CT itself came from the database, so that patient and study exist there."""
         if not instance_uids(case.node):
             return _("Not added to the database: this CT did not come from it.")
+        if not slicer.dicomDatabase.isOpen:
+            return _("Not added to the database: none is open.")
         from DICOMLib import DICOMUtils
 
-        DICOMUtils.importDicom(str(folder), slicer.dicomDatabase, True)
+        places = sorted({folder / path.relative_to(folder).parts[0] for path in folder.rglob("*.dcm")})
+        if not places:
+            return _("Nothing was added to the database: there is no DICOM object among what was written.")
+        if not all(DICOMUtils.importDicom(str(place), slicer.dicomDatabase, True) for place in places):
+            self._log.add("export: not added to the DICOM database")
+            return _("The database did not take the DICOM objects; they are in the folder all the same.")
         return _("The DICOM objects are in the database.")
 
 
