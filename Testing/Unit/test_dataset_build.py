@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 
@@ -11,7 +12,7 @@ import pytest
 from ctreasoner.appearance.attributes import attributes_for
 from ctreasoner.cli import main
 from ctreasoner.dataset import layouts
-from ctreasoner.dataset.build import build
+from ctreasoner.dataset.build import Settings, build
 from ctreasoner.dataset.naming import key_of
 from ctreasoner.dataset.questions import kinds
 from ctreasoner.dataset.store import DataSet
@@ -227,7 +228,7 @@ def test_simulated_users_point_at_the_object_and_do_so_again(built, tmp_path) ->
         assert beside and not mask[tuple(np.rint(volume.world_to_index(beside)).astype(int).T)].any()
     phantoms.pairs(tmp_path / "mine")
     build([tmp_path / "mine"], tmp_path / "again")
-    build([tmp_path / "mine"], tmp_path / "other", seed=1)
+    build([tmp_path / "mine"], tmp_path / "other", Settings(seed=1))
     again, other = DataSet.open(tmp_path / "again"), DataSet.open(tmp_path / "other")
     assert again.labels("one") == built.labels("one") and again.questions("one") == built.questions("one")
     assert [lb.prompts for lb in other.labels("one")] != [lb.prompts for lb in built.labels("one")]
@@ -324,7 +325,7 @@ def test_without_a_licence_nothing_is_built_and_the_file_is_named(tmp_path, caps
 
 
 def test_training_refuses_a_licence_that_forbids_derivatives_and_evaluation_allows_it(tmp_path) -> None:
-    build([phantoms.pairs(tmp_path / "mine")], tmp_path / "out", licence="CC BY-NC-ND 4.0")
+    build([phantoms.pairs(tmp_path / "mine")], tmp_path / "out", Settings(licence="CC BY-NC-ND 4.0"))
     data = DataSet.open(tmp_path / "out")
     data.require("evaluation")
     with pytest.raises(InputError, match="forbids derivatives"):
@@ -364,6 +365,30 @@ def test_an_interrupted_build_leaves_no_half_case_and_goes_on(tmp_path, monkeypa
     assert len(DataSet.open(tmp_path / "out").cases()) == 1
     done = build([folder], tmp_path / "out")
     assert (done.written, done.there) == (2, 1) and len(DataSet.open(tmp_path / "out").cases()) == 3
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_case(tmp_path, monkeypatch, capsys) -> None:
+    folder = phantoms.pairs(tmp_path / "mine")
+
+    def full(*arguments, **named):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(SystemExit) as left:
+        main(["dataset", "build", str(folder), "--out", str(tmp_path / "out")])
+    assert left.value.code == 5 and "CTR-RES-001" in capsys.readouterr().err
+    assert DataSet.open(tmp_path / "out").cases() == []
+
+
+def test_files_that_are_gone_or_damaged_are_refused_by_name(tmp_path) -> None:
+    folder = phantoms.compact(tmp_path / "known")
+    (folder / "lidc_9_1.avif").unlink()
+    (folder / "thorax_01.avif").write_bytes(b"no picture")
+    done = build([folder], tmp_path / "out")
+    assert done.written == 1 and [text.split()[0] for text in done.refused] == ["thorax_01.avif", "lidc_9_1.avif"]
+    (folder / "index.jsonl").write_text('{"id": "x"}\n')
+    with pytest.raises(InputError, match=r"index.jsonl line 1 is no line"):
+        build([folder], tmp_path / "out")
 
 
 def test_a_damaged_line_or_array_is_named(built, tmp_path) -> None:
@@ -415,7 +440,7 @@ def test_training_reads_a_built_data_set_as_it_reads_the_compact_layout(tmp_path
 def test_training_is_not_fed_with_what_a_licence_forbids(tmp_path) -> None:
     from ctreasoner.dataset.prepare import main as prepare
 
-    build([phantoms.pairs(tmp_path / "mine")], tmp_path / "built", licence="CC BY-ND 4.0")
+    build([phantoms.pairs(tmp_path / "mine")], tmp_path / "built", Settings(licence="CC BY-ND 4.0"))
     with pytest.raises(InputError, match="forbids derivatives"):
         prepare([str(tmp_path / "built"), str(tmp_path / "out")])
     assert not list((tmp_path / "out").glob("*.npz"))

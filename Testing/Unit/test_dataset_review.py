@@ -15,7 +15,7 @@ import dataset_phantoms as phantoms
 import numpy as np
 import pytest
 from ctreasoner.cli import main
-from ctreasoner.dataset.build import build
+from ctreasoner.dataset.build import Settings, build
 from ctreasoner.dataset.check import check
 from ctreasoner.dataset.propose import EngineProposer, Proposal, propose
 from ctreasoner.dataset.review import review, waiting
@@ -149,6 +149,17 @@ def test_the_shipped_weights_propose_the_trachea_of_a_real_ct(tmp_path) -> None:
     truth = nibabel.as_closest_canonical(nibabel.load(demo_labels()))
     true, found = np.asarray(truth.dataobj) == DEMO_LABELS["trachea"], data.whole_mask(label)
     assert done.written == 1 and 2 * (true & found).sum() / (true.sum() + found.sum()) > 0.6
+
+
+def test_masks_of_another_program_wait_for_the_same_review(tmp_path) -> None:
+    settings = Settings(proposed_by="TotalSegmentator 2.18")
+    build([phantoms.totalsegmentator(tmp_path / "ts")], tmp_path / "out", settings, only=lambda f: f.id == "s0001")
+    data = DataSet.open(tmp_path / "out")
+    assert data.labels("s0001") == [] and data.questions("s0001") == [] and data.case("s0001").covered == ()
+    review(data, PERSON, answers("a", "q"), lambda _: None)
+    [label] = data.labels("s0001")
+    assert (label.key, label.proposed_by.name, label.reviewed_by) == ("aorta", "TotalSegmentator 2.18", PERSON)
+    assert data.case("s0001").covered == ("aorta",) and data.questions("s0001")
 
 
 # ---------------------------------------------------------------- the review

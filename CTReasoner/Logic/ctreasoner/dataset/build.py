@@ -38,25 +38,39 @@ class Built:
     refused: list[str] = field(default_factory=list)
 
 
-def build(sources: Sequence[Path], out: Path, *, layout_name: str = "", licence: str = "", seed: int = 0,
-          say: Callable[[str], None] = lambda _: None, only: Callable[[Found], bool] = lambda _: True) -> Built:
-    """Read every source and write what can be trusted.
+@dataclass(frozen=True)
+class Settings:
+    """How to build.
 
-    layout_name : of one of ``layouts.NAMES``; empty: found out. licence : for sources that do not name theirs.
-    only : which cases to take. Raises InputError for a source as a whole: no layout (CTR-DATA-020), no licence (CTR-DATA-010).
+    layout : one of ``layouts.NAMES``; empty: found out. licence : of sources that do not name theirs.
+    seed : of prompts and wordings. proposed_by : a program whose masks these are; they wait for a review then.
     """
-    data = DataSet.create(out, {"ctreasoner": __version__, "seed": seed, "rules": rules_version()})
+
+    layout: str = ""
+    licence: str = ""
+    seed: int = 0
+    proposed_by: str = ""
+
+
+def build(sources: Sequence[Path], out: Path, settings: Settings | None = None, *, say: Callable[[str], None] = lambda _: None,
+          only: Callable[[Found], bool] = lambda _: True) -> Built:
+    """Read every source and write what can be trusted; ``only`` says which cases to take.
+
+    Raises: InputError for a source as a whole: no layout (CTR-DATA-020), no licence (CTR-DATA-010).
+    """
+    settings = settings or Settings()
+    data = DataSet.create(out, {"ctreasoner": __version__, "seed": settings.seed, "rules": rules_version()})
     done = Built()
     for folder in map(Path, sources):
-        name = layout_name or layout_of(folder)
+        name = settings.layout or layout_of(folder)
         say(f"{folder.name}: layout {name}")
-        for found in layout(name).cases(folder, about_of(folder, licence)):
+        for found in layout(name).cases(folder, about_of(folder, settings.licence)):
             if only(found):
-                _take(data, found, folder, seed, done, say)
+                _take(data, found, folder, settings, done, say)
     return done
 
 
-def _take(data: DataSet, found: Found, folder: Path, seed: int, done: Built, say: Callable[[str], None]) -> None:
+def _take(data: DataSet, found: Found, folder: Path, settings: Settings, done: Built, say: Callable[[str], None]) -> None:
     if not found.source.licence.strip():
         raise InputError(f"{folder.name}/{SOURCE_FILE} names no licence, and no --licence was given.", code="CTR-DATA-010",
                          hint="Find the licence of the data and write it down; without one nobody may use them.")
@@ -69,21 +83,37 @@ def _take(data: DataSet, found: Found, folder: Path, seed: int, done: Built, say
         if found.id in known:
             raise InputError(f"{found.file}: a case named {found.id} came from {known[found.id].source} already.",
                              code="CTR-DATA-027")
-        case, voxels, labels, masks = _made(found, split, seed)
+        case, voxels, labels, masks = _made(found, split, settings.seed)
         twin = next((other for other in known.values() if other.identity == case.identity and other.split != split), None)
         if twin is not None:
             raise InputError(f"{found.file} holds the very voxels of {twin.id}, which lies in {twin.split}, not {split}.",
                              code="CTR-DATA-026")
     except ResourceError:
         raise
-    except CTReasonerError as error:
-        done.refused.append(f"{found.file}: {error} [{error.code}]" if found.file not in str(error) else f"{error} [{error.code}]")
+    except (CTReasonerError, OSError) as error:          # an OSError here is one of reading; writing comes afterwards
+        done.refused.append(_sentence(found, error))
         say(f"refused  {done.refused[-1]}")
         return
+    if settings.proposed_by:
+        case, labels = as_proposals(case, labels, settings.proposed_by)
     data.add_source(found.source)
-    data.add_case(case, voxels, labels, masks, questions(case, labels, seed))
+    data.add_case(case, voxels, labels, masks, [] if settings.proposed_by else questions(case, labels, settings.seed))
     done.written += 1
     say(f"{case.id}  {case.split}  {len(labels)} labels")
+
+
+def _sentence(found: Found, error: Exception) -> str:
+    """Why a case was refused, with its file."""
+    if isinstance(error, OSError):
+        return f"{found.file} cannot be read: {error.strerror or error}."
+    text = f"{error} [{error.code}]"
+    return text if found.file in text else f"{found.file}: {text}"
+
+
+def as_proposals(case: Case, labels: Sequence[Label], expert: str) -> tuple[Case, list[Label]]:
+    """The same masks as what another program proposes: nothing is covered, nothing counts, until a person has looked."""
+    by = By(kind="expert", name=expert)
+    return replace(case, covered=()), [replace(label, drawn_by=by, proposed_by=by) for label in labels]
 
 
 def _split(found: Found, known: Iterable[Case]) -> str:

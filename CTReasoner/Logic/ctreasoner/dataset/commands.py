@@ -29,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--layout", choices=NAMES, default="", help="default: found out from the folder")
     build.add_argument("--licence", default="", help="of sources whose source.json does not name it")
     build.add_argument("--seed", type=int, default=0, help="of simulated prompts and of wordings")
+    build.add_argument("--proposed-by", default="", metavar="PROGRAM", help="the masks are its proposals and wait for review")
     build.set_defaults(run=_build)
 
     check = verbs.add_parser("check", help="what is wrong with a data set, one sentence each")
@@ -64,9 +65,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from .build import build
+    from .build import Settings, build
 
-    done = build(options.sources, options.out, layout_name=options.layout, licence=options.licence, seed=options.seed, say=_say)
+    settings = Settings(options.layout, options.licence, options.seed, options.proposed_by)
+    done = build(options.sources, options.out, settings, say=_say)
     _result(options, {"written": done.written, "there": done.there, "refused": done.refused},
             f"{done.written} cases written, {done.there} were there already, {len(done.refused)} refused.")
     return InputError.exit_code if done.refused else 0

@@ -50,8 +50,12 @@ def lines(root: Path | str, source: str | None = None, split: str | None = None)
     index = Path(root) / "index.jsonl"
     if not index.is_file():
         raise InputError(f"{index} does not exist: this is not a folder of the compact CT layout.", code="CTR-DATA-001")
-    for text in index.read_text(encoding="utf-8").splitlines():
-        line = json.loads(text)
+    for number, text in enumerate(index.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            line = json.loads(text)
+            _ = line["source"], line["split"], line["id"], line["patient"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"index.jsonl line {number} is no line of the compact CT layout.", code="CTR-DATA-001") from error
         if (source is None or line["source"] == source) and (split is None or line["split"] == split):
             yield line
 

@@ -47,7 +47,7 @@ def person_named(name: str) -> str:
 
 
 def waiting(data: DataSet) -> list[tuple[Case, Label]]:
-    """Every proposal without a decision, the most uncertain first."""
+    """Every proposal without a decision, the most uncertain first; those that say nothing of it last."""
     found = [(case, label) for case in data.cases() for label in data.labels(case.id, proposals=True) if label.is_open]
     return sorted(found, key=lambda pair: (-(pair[1].uncertainty or 0.0), pair[0].id, pair[1].id))
 
@@ -74,7 +74,8 @@ def review(data: DataSet, person: str, ask: Callable[[str], str], say: Callable[
 
 def _told(data: DataSet, case: Case, label: Label) -> str:
     """A proposal in words, its picture written beside the data."""
-    head = f"{label.display} in {case.id}, proposed by {label.proposed_by.name}, uncertainty {label.uncertainty:.2f}"
+    unsure = "unknown" if label.uncertainty is None else f"{label.uncertainty:.2f}"
+    head = f"{label.display} in {case.id}, proposed by {label.proposed_by.name}, uncertainty {unsure}"
     if label.mask is None:
         return f"{head}\n  It is said not to be in this scan. Scan: {_picture(data, case, None)}"
     words = label.wordings[0] if label.wordings else ""

@@ -10,6 +10,7 @@ import numpy as np
 
 from ctreasoner.dataset import known
 from ctreasoner.dataset.prepare import lungs
+from ctreasoner.errors import InputError
 from ctreasoner.geometry import Volume
 
 from ..schema import By, Source, safe_name
@@ -25,9 +26,12 @@ def fits(folder: Path) -> bool:
 
 
 def cases(folder: Path, about: dict[str, Any]) -> Iterator[Found]:
-    facts = read_json(folder / "SOURCES.json")["sources"]
+    facts = read_json(folder / "SOURCES.json").get("sources", {})
     sources = {name: with_licence(_source(name, entry), about) for name, entry in facts.items()}
     for line in known.lines(folder):
+        if line["source"] not in sources:
+            raise InputError(f"SOURCES.json says nothing of the source {line['source']}.", code="CTR-DATA-010",
+                             hint="Its licence and protocol have to stand there.")
         split = known.split_of(line)
         yield Found(safe_name(line["id"]), line["patient"], sources[line["source"]], line["file"],
                     lambda line=line: _read(folder, line), split, line["split"])

@@ -42,7 +42,7 @@ def _splits(path: Path) -> dict[str, str]:
     """Folder -> train, val or test; columns image_id and split, separated by semicolons."""
     if not path.is_file():
         return {}
-    with open(path, encoding="utf-8-sig", newline="") as file:
+    with open(path, encoding="utf-8-sig", errors="replace", newline="") as file:
         rows = list(csv.DictReader(file, delimiter=";"))
     return {row["image_id"]: row["split"] for row in rows if row.get("split") in ("train", "val", "test") and row.get("image_id")}
 
