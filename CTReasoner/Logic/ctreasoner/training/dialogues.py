@@ -83,7 +83,7 @@ class Composer:
         """Earlier turns (none in most cases) that a question does not depend on, and the objects that they named; none is `new`."""
         rng, turns, known = self.rng, [], []
         pool = [k for k in OBJECTS if k != "lung_nodule" and k not in new]
-        for _ in range(rng.choice((0, 0, 0, 1, 1, 2))):
+        for _ in range(rng.choice((0, 0, 0, 1, 1, 2, 3))):
             if rng.random() < 0.25:                              # something was clicked, a nodule more often than not
                 key = rng.choice(["lung_nodule"] * 6 + ["thing", *(k for k in pool if k not in known)])
                 sample = prompts.draw(rng, self.split, "click")
@@ -91,8 +91,12 @@ class Composer:
                 known.append(key)
                 continue
             keys = rng.sample([k for k in pool if k not in known], rng.choice((1, 1, 2, 3)))
-            turns.append(self._turn(keys, len(known) + 1)[0])
-            known += keys
+            old = [k for k in known if k in pool]
+            if old and rng.random() < 0.3:                       # one of them was named before
+                keys = [*keys[1:], rng.choice(old)]
+                rng.shuffle(keys)
+            turns.append(self._turn(keys, known)[0])
+            known += [k for k in keys if k not in known]
         return turns, known
 
     def _dialogue(self, sample, routes, objects, history: list[Turn]) -> Dialogue:
@@ -157,16 +161,18 @@ class Composer:
         turns, known = [], []
         if ref not in ("first", "second") and rng.random() < 0.3:
             earlier = rng.choice([k for k in pool if k not in last])
-            turns.append(self._turn([earlier], 1)[0])
+            turns.append(self._turn([earlier], [])[0])
             known.append(earlier)
-        turn, routes = self._turn(last, len(known) + 1)
+        turn, routes = self._turn(last, known)
         return [*turns, turn], [*known, *last], routes
 
-    def _turn(self, keys: list[str], first: int) -> tuple[Turn, list[str]]:
+    def _turn(self, keys: list[str], known: list[str]) -> tuple[Turn, list[str]]:
+        """A turn that names `keys`, of which some may be `known` from turns before."""
         intent = self.rng.choice(("segment", "segment", "describe", "mixed", "detect"))
         sample = prompts.draw(self.rng, self.split, intent, objects=keys)
-        plan = self.processor.plan(list(sample.routes), [(first + n, k, False) for n, k in enumerate(keys)])
-        return Turn(sample.text, plan), list(sample.routes)
+        new = [k for k in keys if k not in known]
+        objects = [(known.index(k) + 1, k, True) if k in known else (len(known) + 1 + new.index(k), k, False) for k in keys]
+        return Turn(sample.text, self.processor.plan(list(sample.routes), objects)), list(sample.routes)
 
     # words --------------------------------------------------------------------------------------------------
 
