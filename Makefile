@@ -2,6 +2,7 @@
 #   make demo                                   four questions about a real CT
 #   make demo CT=scan.nii.gz QUESTION="..."     your own
 #   make test                                   everything that CI runs
+#   make test-pacs                              the part of it that speaks to a real archive (Orthanc)
 #   make desktop                                the Slicer module with real views, outside Slicer
 #   make pictures                               the pictures of README and docs
 #   make bench                                  the table of times and memory
@@ -11,7 +12,7 @@
 PYTHON     ?= python3
 TORCH_ARGS ?=
 OUT        ?= demo
-TESTS      ?= Testing/Unit Testing/Host
+TESTS      ?= Testing/Unit Testing/Host Testing/Pacs
 CT         ?=
 QUESTION   ?=
 
@@ -23,10 +24,10 @@ CHECK := $(BIN)/python -m ctreasoner.system
 export CT QUESTION OUT
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test desktop pictures bench lint clean
+.PHONY: help demo test test-pacs desktop pictures bench lint clean
 
 help:
-	@sed -n '2,9s/^# \{0,1\}//p' Makefile
+	@sed -n '2,10s/^# \{0,1\}//p' Makefile
 
 demo: .venv/.engine
 	@if [ -n "$$CT" ]; then \
@@ -38,6 +39,9 @@ demo: .venv/.engine
 test: .venv/.dev
 	$(CHECK) dev
 	for tests in $(TESTS); do $(BIN)/python -m pytest $$tests || exit; done    # one process each: torch and Qt need not meet
+
+test-pacs: .venv/.dev
+	$(BIN)/python -m pytest Testing/Pacs
 
 desktop: .venv/.dev
 	PYTHONPATH=Testing/Host $(BIN)/python -m host
@@ -84,5 +88,5 @@ clean:
 
 .venv/.dev: .venv/.engine
 	@echo "Setting up .venv: what the tests need (about 1.1 GB more: VTK and Slicer's core, dcmqi, MONAI, pytest)."
-	$(PIP) $(PINS) -e '.[engine,dev]'
+	$(PIP) $(PINS) -e '.[engine,pacs,dev]'
 	@touch $@

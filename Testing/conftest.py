@@ -39,6 +39,10 @@ NEEDS = {
         lambda: shutil.which("dciodvfy") is not None,
         "they need the program dciodvfy (apt-get install dicom3tools)",
     ),
+    "orthanc": (
+        lambda: shutil.which("Orthanc") is not None and Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so").exists(),
+        "they need the server Orthanc (apt-get install orthanc orthanc-dicomweb)",
+    ),
 }
 
 

@@ -26,8 +26,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "io": GROUND | {"dicom"},               # read_volume hands a DICOM folder on, and imports that only then
     **dict.fromkeys(ENGINE, BELOW_ENGINE | ENGINE),
     "dicom": BELOW_ENGINE - {"io"},
+    "pacs": GROUND | {"dicom"},
     "report": BELOW_ENGINE | ENGINE | {"dicom"},
-    **dict.fromkeys(DOORS, FRONT | DOORS),
+    **dict.fromkeys(DOORS, FRONT | DOORS | {"pacs"}),
     "evaluation": FRONT | DOORS | {"dataset", "training"},
     "dataset": FRONT | {"reasoner"},        # reads and describes as the engine does, and lets it propose
     "training": GROUND | {"dataset", "model", "appearance"},

@@ -11,7 +11,7 @@ IMPORTS = {
     "engine": ("torch", "SimpleITK", "scipy.ndimage", "nibabel", "pydicom"),
     "dev": ("vtkmodules.vtkCommonCore", "vtkmodules.vtkRenderingOpenGL2", "PyQt5.QtWidgets"),
 }
-PROGRAMS = {"engine": (), "dev": ("dciodvfy",)}
+PROGRAMS = {"engine": (), "dev": ("dciodvfy", "Orthanc")}
 
 # Debian and Ubuntu; other distributions carry them under like names.
 PACKAGE_OF = {
@@ -32,6 +32,7 @@ PACKAGE_OF = {
     "libstdc++": "libstdc++6",
     "libz": "zlib1g",
     "dciodvfy": "dicom3tools",
+    "Orthanc": "orthanc orthanc-dicomweb",
 }
 
 

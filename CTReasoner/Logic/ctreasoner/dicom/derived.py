@@ -26,8 +26,14 @@ PATIENT_AND_STUDY = ("SpecificCharacterSet", "PatientName", "PatientID", "Patien
                      "BodyPartExamined", "FrameOfReferenceUID", "PositionReferenceIndicator")  # fmt: skip
 
 
+UNKNOWN_PATIENT, UNKNOWN_ID = "Unknown^", re.compile(r"CT-[0-9a-f]{12}")
 UNKNOWN = ("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID", "AccessionNumber",
            "ReferringPhysicianName", "PatientPosition", "PositionReferenceIndicator")  # fmt: skip
+
+
+def is_without_patient(header: Dataset) -> bool:
+    """Whether an object belongs to the patient that stands in where a CT names none: the derived series, or what refers to it."""
+    return str(header.get("PatientName")) == UNKNOWN_PATIENT and bool(UNKNOWN_ID.fullmatch(str(header.get("PatientID"))))
 
 
 def axial_order(affine_ras: np.ndarray) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
@@ -81,7 +87,7 @@ def _common(volume: Volume, affine: np.ndarray, template: Dataset | None) -> Dat
     """Return what all slices share."""
     header = Dataset()
     header.SpecificCharacterSet = "ISO_IR 192"
-    header.PatientName, header.PatientID = "Unknown^", f"CT-{volume.identity[:12]}"
+    header.PatientName, header.PatientID = UNKNOWN_PATIENT, f"CT-{volume.identity[:12]}"
     for keyword in UNKNOWN:
         setattr(header, keyword, "")
     header.StudyInstanceUID = content_uid(volume.identity, "study")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from copy import copy
 from pathlib import Path
+from typing import BinaryIO
 
 from pydicom.dataset import Dataset
 
@@ -26,12 +28,21 @@ def copy_of(dataset: Dataset) -> Dataset:
 
 def save(dataset: Dataset, path: Path) -> Path:
     """Write ``dataset`` beside ``path`` and move it there; a full disk is a ResourceError and leaves nothing behind."""
+    return _write(lambda file: dataset.save_as(file, enforce_file_format=True), path)
+
+
+def save_bytes(data: bytes, path: Path) -> Path:
+    """Write a file as it came, in the same way."""
+    return _write(lambda file: file.write(data), path)
+
+
+def _write(write: Callable[[BinaryIO], object], path: Path) -> Path:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            dataset.save_as(file, enforce_file_format=True)
+            write(file)
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
         temporary = None
