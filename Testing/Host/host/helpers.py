@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
 import os
 import re
+import subprocess
+import sys
 import types
+
+from packaging.requirements import Requirement
 
 from . import names
 
@@ -48,7 +53,10 @@ def i18n_module():
 
 # slicer.packaging
 class Packaging(types.ModuleType):
-    """Functions that install packages: they check their arguments against the index and are recorded, nothing is installed."""
+    """Functions that install packages check their arguments against the index and are recorded; `pip_ensure` asks and runs pip.
+
+    As in Slicer nothing is installed in testing mode.
+    """
 
     def __init__(self):
         super().__init__("slicer.packaging")
@@ -69,12 +77,40 @@ class Packaging(types.ModuleType):
                 if keywords.get("skip_packages") and keywords.get("no_deps_requirements"):
                     raise ValueError("skip_packages and no_deps_requirements exclude each other")
                 self.calls.append((name, arguments, keywords))
-                return None
+                return _pip_ensure(*arguments, **keywords) if name == "pip_ensure" else None
+            if name == "pip_check":
+                return not _lacking(*arguments, **keywords)
             if name == "isPipInstallInProgress":
                 return False
             raise NotImplementedError(f"slicer.packaging.{name} exists in Slicer; the host does not implement it")
 
         return call
+
+
+def _lacking(requirements) -> list[str]:
+    """Those of some requirements (without extras) that are not met by the Python that runs this."""
+    lacking = []
+    for requirement in map(Requirement, [requirements] if isinstance(requirements, str) else requirements):
+        try:
+            met = importlib.metadata.version(requirement.name) in requirement.specifier
+        except importlib.metadata.PackageNotFoundError:
+            met = False
+        if not met:
+            lacking.append(str(requirement))
+    return lacking
+
+
+def _pip_ensure(requirements, constraints=None, prompt_install=True, requester=None, skip_in_testing=True, **_shown):
+    import slicer
+
+    lacking = _lacking(requirements)
+    if not lacking or (skip_in_testing and slicer.app.testingEnabled()):
+        return
+    text, title = f"{len(lacking)} Python packages need to be installed.", f"{requester} - Install Python Packages"
+    if prompt_install and not slicer.util.confirmOkCancelDisplay(text, title, detailedText="\n".join(lacking)):
+        raise RuntimeError("User declined package installation")
+    kept = ["-c", str(constraints)] if constraints else []
+    subprocess.run([sys.executable, "-m", "pip", "install", *lacking, *kept], check=True)
 
 
 # SampleData

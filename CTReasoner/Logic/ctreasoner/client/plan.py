@@ -17,6 +17,7 @@ from .pythons import Python, environment_python, find_python, maker_python
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"      # PyTorch's own; on Linux the package index holds the CUDA build
 # measured on Linux, Python 3.11, PyTorch for the CPU
 DOWNLOAD_MB, DISK_MB = 370, 1800
+CUDA_DOWNLOAD_MB, CUDA_DISK_MB = 3000, 8000             # with NVIDIA's libraries
 UV = "uv==0.13.9"                                       # brings a Python where there is none; Apache-2.0 or MIT
 UV_PYTHON = "3.12"
 TOOLS, PYTHONS = "tools", "python"                      # folders beside the environments: uv, and what it downloads
@@ -96,6 +97,11 @@ def default_torch_index() -> str:
     return CPU_INDEX if sys.platform.startswith("linux") else ""
 
 
+def default_build_mb() -> tuple[int, int]:
+    """Return the megabytes to download and on disk where PyTorch comes from pip's own index."""
+    return (CUDA_DOWNLOAD_MB, CUDA_DISK_MB) if sys.platform.startswith("linux") else (DOWNLOAD_MB, DISK_MB)
+
+
 def free_mb(folder: Path) -> int:
     """Return the megabytes that are free where a folder is or would be."""
     while not folder.exists() and folder != folder.parent:
@@ -124,7 +130,7 @@ def make_plan(folder: Path, environment: Mapping[str, str] | None = None, *, pyt
         problem = {"code": "CTR-INS-001", "sentence": "There is no Python here that the engine could be installed with.",
                    "hint": "Install Python 3.12 from python.org, or point to an environment that has the engine."}
     large = not index and sys.platform.startswith("linux")          # CUDA libraries come along
-    download, disk = (3000, 8000) if large else (DOWNLOAD_MB, DISK_MB)
+    download, disk = default_build_mb() if large else (DOWNLOAD_MB, DISK_MB)
     extra = 0 if made_with else 60
     plan = Plan(folder=folder, environment=target, python=made_with, torch_index=index, packages=packages,
                 download_mb=download + extra, disk_mb=disk + 2 * extra, free_mb=free_mb(folder),

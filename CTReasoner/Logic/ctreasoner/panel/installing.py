@@ -11,6 +11,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from ..client.install import Installer
+from ..errors import CTReasonerError
+from . import hosting
 from .log import Log
 
 QUIET = ("idle", "ready", "failed", "cancelled", "checked")
@@ -38,6 +40,7 @@ class InstallBox:
         self._is_given_up = False
         ui.installButton.connect("clicked()", self.next)
         ui.cancelInstallButton.connect("clicked()", self.cancel)
+        ui.hostPythonCheckBox.connect("toggled(bool)", self._place_chosen)
         ui.engineSection.connect("contentsCollapsed(bool)", self._folded)
         self.show()
 
@@ -50,11 +53,33 @@ class InstallBox:
 
     def next(self) -> None:
         """Say what would be done, or do it when that stands there."""
-        if self.state == "planned" and self._plan is not None and not self._plan.problem:
+        if self._ui.hostPythonCheckBox.checked:
+            self._next_in_slicer()
+        elif self.state == "planned" and self._plan is not None and not self._plan.problem:
             self.installer.start(self._plan)
         else:
             self._plan = None
             self.installer.look()
+
+    def _next_in_slicer(self) -> None:
+        """The same two steps for Slicer's own Python, where Slicer's dialogs ask and show the progress."""
+        was_planned, self.state, self._plan = self.state == "planned", "planned", None
+        try:
+            if not was_planned:
+                self.words = "\n".join([_("Start installing does this:"), *hosting.plan_lines()])
+            else:
+                self.state, self.words = "idle", ""
+                self._ui.enginePythonLineEdit.currentPath = str(hosting.install())
+                self._log.add("install: into Slicer's own Python")
+        except CTReasonerError as error:
+            self.state, self.words = "failed", f"{error} {error.hint}".strip()
+            self._log.add_problem("install", error.code)
+        self.show()
+
+    def _place_chosen(self, _into_slicer: bool) -> None:
+        """What was planned was planned for the other place."""
+        if self.state == "planned":
+            self.cancel()
 
     def check(self, python: str) -> None:
         """Find out whether a Python that a person chose can run the engine."""
@@ -131,9 +156,10 @@ class InstallBox:
     def show(self) -> None:
         """Bring the buttons up to date."""
         ui, runs = self._ui, self.state not in (*QUIET, "planned")
-        can_start = self.state == "planned" and self._plan is not None and not self._plan.problem
+        can_be = ui.hostPythonCheckBox.checked or (self._plan is not None and not self._plan.problem)
+        can_start = self.state == "planned" and can_be
         ui.installButton.text = _("Start installing") if can_start else _("Install the engine …")
-        ui.installButton.enabled = not runs
+        ui.installButton.enabled = ui.hostPythonCheckBox.enabled = not runs
         ui.cancelInstallButton.visible = runs or self.state == "planned"
         ui.installProgressBar.visible = self.state in ("installing", "cancelling")
         if self.words:
