@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
 from slicer.i18n import tr as _
@@ -57,7 +56,7 @@ def install() -> Path:
         slicer.packaging.pip_ensure(wanted, constraints=str(constraints), requester="CTReasoner")
     except RuntimeError as error:
         raise Interrupted(_("Nothing was installed.")) from error
-    except subprocess.CalledProcessError as error:
+    except Exception as error:          # pip ended with an error, which its dialog has shown
         raise CTReasonerError(_("The engine's packages do not go with those of Slicer, or could not be fetched; nothing of Slicer's "
                                 "was replaced."), code="CTR-INS-004", hint=INSTEAD) from error
     if wanted and not slicer.packaging.pip_check(wanted):
