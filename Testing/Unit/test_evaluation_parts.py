@@ -12,7 +12,21 @@ from ctreasoner import evaluation
 from ctreasoner.dataset.prepare import OBJECTS
 from ctreasoner.engine import Engine
 from ctreasoner.errors import InputError, ModelError
-from ctreasoner.evaluation import clicks, existence, faithful, gallery, looks, page, parts, plain, plots, sides, words
+from ctreasoner.evaluation import (
+    clicks,
+    existence,
+    faithful,
+    gallery,
+    looks,
+    page,
+    parts,
+    plain,
+    plots,
+    proofs,
+    proofs_scans,
+    sides,
+    words,
+)
 from ctreasoner.evaluation.asking import ask, not_present
 from ctreasoner.evaluation.scans import Scan
 from ctreasoner.evaluation.scores import Placed
@@ -139,6 +153,38 @@ def test_words_are_compared_with_the_rule_on_the_true_mask(engine) -> None:
     assert {r["attribute"] for r in rows} <= {"density", "homogeneity", "size", "extent"} and rows
     made = words.summarise(rows)
     assert made["contradictions"]["n"] == sum(bool(r["accepted"]) for r in rows) and made["macro_f1"]["model"] is None
+
+
+def test_the_patient_before_takes_the_place_of_the_picture(engine) -> None:
+    rows = words.organs(engine, [a_scan(**HEART), a_scan(tiny_model.scan(seed=3), **HEART)])
+    assert ["blind" in r for r in rows] == [False] * (len(rows) // 2) + [True] * (len(rows) // 2)
+    assert not {"categories", "_visual"} & vars(engine.speaker).keys()
+
+
+def test_proofs_on_whole_answers_say_what_they_found(engine) -> None:
+    rows = proofs.run(engine, [a_scan(**LUNGS)], 1, small=True, keys=["lung_left"], only=["4", "8", "9"])
+    assert [r["proof"].split()[0] for r in rows] == ["4", "8", "9"] and all(r["n"] for r in rows)
+    assert rows[2]["cases"][-1]["stored"] == 1.0            # the same patient stored otherwise: by construction
+
+
+def test_a_loss_of_dice_a_swapped_side_and_a_mask_out_of_nothing_do_not_pass() -> None:
+    assert proofs_scans.coreference_verdict([{"dice": 0.95, "alone": 0}] * 20)[1]
+    assert not proofs_scans.coreference_verdict([{"dice": 0.95, "alone": 1}] * 20)[1]
+    assert proofs_scans.recovery_verdict([{"loss": 0.01, "noticed": True}])[1]
+    assert not proofs_scans.recovery_verdict([{"loss": 0.05, "noticed": True}])[1]
+    good, bad = ({"mirrored": 0.95, "swapped": wrong} for wrong in (False, True))
+    assert proofs_scans.mirror_verdict([good, {"stored": 0.999}])[1]
+    assert not proofs_scans.mirror_verdict([bad, {"stored": 0.999}])[1]
+
+
+def test_two_proofs_are_read_from_other_parts() -> None:
+    rates = {k: {"n": 100, "rate": 1.0} for k in ("wording_same_state", "wording_same_mask", "typing_error_same_state",
+                                                  "order_same_mask")}
+    words_found = {"organs": {"macro_f1": {"model": 0.7, "blind": 0.4, "majority": 0.38}}}
+    result = {"understanding": rates, "existence": {"nouns_unsupported": {"n": 100, "rate": 0.9}}, "words": words_found,
+              "word_cases": {"organs": []}}
+    assert [(r["proof"], r["passed"]) for r in proofs.from_parts(result)] == [("10 wording", False), ("11 blind", True)]
+    assert proofs.from_parts({}) == []
 
 
 def test_numbers_of_a_true_text_stand_and_every_planted_error_is_caught(engine) -> None:

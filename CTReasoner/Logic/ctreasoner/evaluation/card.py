@@ -1,7 +1,7 @@
 """``python -m ctreasoner.evaluation.card RUN MODEL [README]``: an evaluation becomes part of a model's folder.
 
-Copies evaluation.md with its plots and quality.json beside the weights and writes the table of masks between the marks FIGURES of the model
-card, and, without the neck, of a README. An evaluation of other weights is refused.
+Copies evaluation.md with its plots and quality.json beside the weights and writes the table of masks between the marks FIGURES of
+the model card, and, without the neck, of a README. An evaluation of other weights is refused.
 """
 from __future__ import annotations
 

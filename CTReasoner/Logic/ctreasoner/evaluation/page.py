@@ -93,7 +93,9 @@ def word_rows(summary: dict) -> Rows:
                     f"{line['right']:.0%}", _number(line["kappa"]["model"], 2), _number(line["kappa"]["on_mask"], 2),
                     *((_number(raters.get(line["attribute"]), 2),) if raters else ())))
     f1 = summary["macro_f1"]
-    out.append((f"macro-F1 over {summary['classes']} classes with n >= 20", "", f"most frequent word {_number(f1['majority'], 2)}",
+    out.append((f"macro-F1 over {summary['classes']} classes with n >= 20", "", ", ".join(
+        f"{name} {_number(f1[row], 2)}" for row, name in (("majority", "most frequent word"), ("blind", "another's picture"))
+        if f1.get(row) is not None),
                 _number(f1["model"], 2), "", f"macro-F1 {_number(f1['on_mask'], 2)}", *(("",) if raters else ())))
     return out
 
@@ -177,7 +179,10 @@ def tables(result: dict) -> list[tuple[str, Rows]]:
         out.append(("Words, numbers and sides", rate_rows(result["faithful"], {k: v for k, v in result["words"]["organs"].items()
                                                                                 if k == "contradictions"})))
     if result.get("proofs"):
-        out.append(("Proofs that the hidden state draws the mask", proof_rows(result["proofs"])))
+        from ctreasoner.evaluation.proofs import from_parts
+
+        rows = sorted([*result["proofs"], *from_parts(result)], key=lambda row: int(row["proof"].split()[0]))
+        out.append(("Proofs that the hidden state draws the mask", proof_rows(rows)))
     if result.get("calibration"):
         c = result["calibration"]
         names = ("temperature", "threshold", "n_present", "n_outside", "recall", "false_present", "ece_before", "ece_after")

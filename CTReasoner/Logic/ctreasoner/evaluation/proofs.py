@@ -1,7 +1,8 @@
 """The proofs of model-making: masks and boxes come from the hidden state at the routing token, and from the last look.
 
 Each proof is a row {proof, n, condition, figure, passed}. A proof that the weights do not pass is printed like any other.
-The numbers are those of the plan of the model; 3, 4, 8 to 11 need instances and further training and are not here yet.
+The numbers are those of the plan of the model; 3 needs training with instances and is not here, 10 and 11 are read from the
+figures of other parts (`from_parts`).
 Plans are given (the objects' names and routes), so that every case counts; whether the model plans right is 13.
 """
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable
 import torch
 
 from ctreasoner.engine import Engine
-from ctreasoner.evaluation import probe, proofs_codes, proofs_looks
+from ctreasoner.evaluation import probe, proofs_codes, proofs_looks, proofs_scans
 from ctreasoner.evaluation.asking import ask
 from ctreasoner.evaluation.ground import OBJECTS, Ground, Proof, lay, part_of
 from ctreasoner.evaluation.scans import Scan
@@ -121,6 +122,30 @@ def planning_row(by_route: dict[str, dict]) -> dict:
             "passed": n > 0 and hits / n >= 0.97, "cases": []}
 
 
-PROOFS = (*proofs_codes.PROOFS, *proofs_looks.PROOFS,
+# 10, 11 -----------------------------------------------------------------------------------------------------
+
+WORDING = ("other wordings: same existence >= 98 %, Dice >= 0.95 in >= 95 %; one typing error: same existence >= 90 %; held-out "
+           "nouns taken for an object <= 5 %; order of two objects: Dice >= 0.95 always")
+BLIND = "words with another patient's picture: macro-F1 within 0.05 of the most frequent word; with their own: >= 0.15 above it"
+
+
+def from_parts(result: dict) -> list[dict]:
+    """Proofs whose cases the other parts have asked already; none for parts that did not run."""
+    rows, understood = [], result.get("understanding", {}) | result.get("existence", {})
+    wanted = {"wording_same_state": 0.98, "wording_same_mask": 0.95, "typing_error_same_state": 0.90, "nouns_unsupported": 0.95,
+              "order_same_mask": 1.0}
+    if all(understood.get(k, {}).get("n") for k in wanted):
+        figure = ", ".join(f"{k.replace('_', ' ')} {understood[k]['rate']:.1%}" for k in wanted)
+        rows.append({"proof": "10 wording", "n": understood["wording_same_state"]["n"], "condition": WORDING, "figure": figure,
+                     "passed": all(understood[k]["rate"] >= least for k, least in wanted.items()), "cases": []})
+    f1 = result.get("words", {}).get("organs", {}).get("macro_f1", {})
+    if all(f1.get(k) is not None for k in ("model", "blind", "majority")):
+        rows.append({"proof": "11 blind", "n": len(result["word_cases"]["organs"]), "condition": BLIND, "cases": [],
+                     "figure": f"own picture {f1['model']:.2f}, another's {f1['blind']:.2f}, most frequent word {f1['majority']:.2f}",
+                     "passed": f1["blind"] <= f1["majority"] + 0.05 and f1["model"] >= f1["majority"] + 0.15})
+    return rows
+
+
+PROOFS = (*proofs_codes.PROOFS, *proofs_looks.PROOFS, *proofs_scans.PROOFS,
           Proof("13 routing, heads", "detect alone: 0 runs of the pixel decoder, 0 masks; follow-up: 0 runs of any head; the route "
                 "token exchanged gives the other kind of output", route_cases, route_verdict))

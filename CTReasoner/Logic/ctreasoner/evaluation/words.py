@@ -2,16 +2,19 @@
 
 Organs: the rule of each attribute on the true mask of validation scans; grey values of coarse 8-bit scans are not trusted, so
 only shape words count there. Nodules: the median word of the radiologists who rated them, from one click. Rows beside the model:
-the same rules on the predicted mask, and the most frequent word of each attribute and object among these very cases (a blind
-guess with the best prior there is).
+the same rules on the predicted mask; the most frequent word of each attribute and object among these very cases (a blind
+guess with the best prior there is); and the model's own words when all that it sees is the patient before.
 """
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from ctreasoner.appearance.attributes import ATTRIBUTES, accepted, attributes_for, nodule_labels, rule
 from ctreasoner.appearance.measure import measure as measured_on
@@ -24,10 +27,11 @@ from ctreasoner.evaluation.scans import Scan
 from ctreasoner.evaluation.scores import Placed, share
 from ctreasoner.events import Category, Click, Event, Measurement
 from ctreasoner.model.closer import touches_border
+from ctreasoner.model.eyes import Sight
 from ctreasoner.training.categories import ATTENUATION
 
 ORDINAL = ("texture", "margin", "spiculation", "calcification")
-ROWS = ("model", "on_mask", "majority")
+ROWS = ("model", "on_mask", "blind", "majority")
 
 
 def first_measurement(event: Event) -> bool:
@@ -58,24 +62,64 @@ def rows_of(engine: Engine, scan: Scan, key: str, outcome: Outcome, right: dict[
 
 
 def organs(engine: Engine, scans: Iterable[Scan], say: Callable[[str], None] = lambda _: None) -> list[dict]:
-    """Rows of every object of every scan; plans are given."""
-    rows = []
+    """Rows of every object of every scan; plans are given. Each is asked again with the picture of the patient before."""
+    rows, before = [], None
     for scan in scans:
+        regions: dict[str, Tensor] = {}
         for key in scan.present:
-            text = f"describe the {engine.vocabulary.display(key).lower()}"
-            with probe.told(engine, key):
-                outcome = ask(engine, scan.volume, text, until=first_measurement)
-            rows += rows_of(engine, scan, key, outcome)
+            with seen_as(engine, key, regions):
+                found = rows_of(engine, scan, key, _described(engine, scan, key))
+            if before is not None and key in before.regions:
+                with seen_as(engine, key, {}, before):
+                    blind = _described(engine, scan, key)
+                said = {e.attribute: e.value for e in blind.events if isinstance(e, Category)}
+                found = [{**r, "blind": said.get(r["attribute"])} for r in found]
+            rows += found
         say(f"{scan.id}: {sum(r['patient'] == scan.patient for r in rows)} words")
+        before = Before(engine.eyes.whole(scan.volume), regions)
         engine.forget(scan.volume.identity)
     return rows
+
+
+def _described(engine: Engine, scan: Scan, key: str) -> Outcome:
+    with probe.told(engine, key):
+        return ask(engine, scan.volume, f"describe the {engine.vocabulary.display(key).lower()}", until=first_measurement)
+
+
+@dataclass(frozen=True)
+class Before:
+    """What the language model saw of the patient before: view 0, and by key the region [3, 120] that words are chosen from."""
+    whole: Sight
+    regions: dict[str, Tensor]
+
+
+@contextmanager
+def seen_as(engine: Engine, key: str, regions: dict[str, Tensor], before: Before | None = None) -> Iterator[None]:
+    """Keeps the region of an object in `regions`; with `before` all that the language model sees is that patient."""
+    speaker = engine.speaker
+    visual, choose = speaker._visual, speaker.categories
+
+    def categories(thought, name: str, region: Tensor):
+        regions[key] = region
+        return choose(thought, name, region if before is None else before.regions[key])
+
+    speaker.categories = categories
+    if before is not None:
+        speaker._visual = lambda sight, per_axis, whole: visual(before.whole, per_axis, before.whole)
+    try:
+        yield
+    finally:
+        speaker.__dict__.pop("_visual", None)
+        del speaker.categories
 
 
 def nodules(engine: Engine, data: Path, limit: int | None, say: Callable[[str], None] = lambda _: None) -> list[dict]:
     """Rows of the nodules that no shipped weights were trained on, from one click in the middle."""
     rows, lines = [], {line["id"]: line for line in known.lines(data, "lidc", clicks.FOLD)}
     for scan, key in clicks.nodules(data, limit):
-        point = scan.volume.index_to_world([np.round(scan.truth(key).centroid())])[0]
+        truth = scan.labels > 0
+        middle, _ = clicks.next_click(truth, np.zeros_like(truth), scan.volume.spacing)
+        point = scan.volume.index_to_world([middle])[0]
         with probe.given_plan(["segment"], [key]):
             outcome = ask(engine, scan.volume, "describe this nodule", until=first_measurement,
                           clicks=(Click(point_ras=tuple(float(v) for v in point)),))
@@ -103,7 +147,7 @@ def summarise(rows: list[dict]) -> dict:
     most = {}
     for r in rows:
         most.setdefault((r["object"], r["attribute"]), Counter())[r["truth"]] += 1
-    told = [{**r, "majority": most[r["object"], r["attribute"]].most_common(1)[0][0]} for r in rows]
+    told = [{"blind": None, **r, "majority": most[r["object"], r["attribute"]].most_common(1)[0][0]} for r in rows]
     lines = []
     for attribute in dict.fromkeys(r["attribute"] for r in told):
         mine = [r for r in told if r["attribute"] == attribute]
