@@ -141,7 +141,8 @@ def from_parts(result: dict) -> list[dict]:
     f1 = result.get("words", {}).get("organs", {}).get("macro_f1", {})
     if all(f1.get(k) is not None for k in ("model", "blind", "majority")):
         rows.append({"proof": "11 blind", "n": len(result["word_cases"]["organs"]), "condition": BLIND, "cases": [],
-                     "figure": f"own picture {f1['model']:.2f}, another's {f1['blind']:.2f}, most frequent word {f1['majority']:.2f}",
+                     "figure": f"own picture {f1['model']:.2f}, another's {f1['blind']:.2f}, most frequent word "
+                               f"{f1['majority']:.2f}",
                      "passed": f1["blind"] <= f1["majority"] + 0.05 and f1["model"] >= f1["majority"] + 0.15})
     return rows
 
