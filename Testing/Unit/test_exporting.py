@@ -204,3 +204,51 @@ def test_dciodvfy_finds_nothing_that_is_not_explained(saved, scan, tmp_path):
     assert run("export", saved, scan, "--out", tmp_path, *(f"--{what}" for what in ALL), "--accepted-by", "Doe^Jane") == 0
     for path in sorted(tmp_path.rglob("*.dcm")):
         assert complaints(path) == [], path.name
+
+
+# ---------------------------------------------------------------- and back
+
+def test_what_was_exported_is_imported_as_an_answer_and_exported_again_as_the_same_findings(saved, scan, tmp_path, capsys):
+    assert run("export", saved, scan, "--out", tmp_path / "out") == 0
+    assert run("import", tmp_path / "out", scan, "--out", tmp_path / "back") == 0
+    assert "The heart measures " in capsys.readouterr().out
+    assert run("export", tmp_path / "back", scan, "--out", tmp_path / "again") == 0
+    old, new = (pydicom.dcmread(tmp_path / name / "segmentation.dcm") for name in ("out", "again"))
+    assert old.PixelData == new.PixelData
+    for a, b in zip(old.SegmentSequence, new.SegmentSequence, strict=True):
+        for keyword in ("TrackingID", "TrackingUID", "SegmentLabel", "SegmentAlgorithmType", "SegmentedPropertyTypeCodeSequence"):
+            assert a.get(keyword) == b.get(keyword), keyword
+        assert "SegmentDescription" not in b
+    (first, *_), _ = read_answer(saved, load_volume(scan))
+    (back, *_), _ = read_answer(tmp_path / "back", load_volume(scan))
+    assert back.text == first.text
+    volumes = [next(m["value"] for m in item.measurements if m["name"] == "volume") for item in (first, back)]
+    assert volumes[0] == pytest.approx(volumes[1])
+
+
+def test_an_imported_finding_that_was_changed_keeps_its_tracking_and_says_that_it_was_changed(saved, scan, tmp_path):
+    run("export", saved, scan, "--out", tmp_path / "out")
+    run("import", tmp_path / "out", scan, "--out", tmp_path / "back")
+    path = tmp_path / "back" / "masks" / "a1.o1.nii.gz"
+    image = nibabel.load(path)
+    mask = np.asarray(image.dataobj).copy()
+    mask[np.argwhere(mask)[0][0]] = 0
+    nibabel.save(nibabel.Nifti1Image(mask, image.affine), path)
+    run("export", tmp_path / "back", scan, "--out", tmp_path / "again", "--rtstruct", "--seg")
+    old, new = (pydicom.dcmread(tmp_path / name / "segmentation.dcm") for name in ("out", "again"))
+    assert new.SegmentSequence[0].TrackingUID == old.SegmentSequence[0].TrackingUID
+    assert new.SegmentSequence[0].SegmentDescription == "Changed since it was imported."
+    assert new.SegmentSequence[0].SegmentAlgorithmType == "SEMIAUTOMATIC"
+    assert "SegmentDescription" not in new.SegmentSequence[1]
+    assert old.SOPInstanceUID != new.SOPInstanceUID
+    assert run("import", tmp_path / "again" / "contours.dcm", scan, "--out", tmp_path / "contours") == 0
+
+
+def test_findings_of_another_patient_are_refused_by_the_command(saved, scan, tmp_path, capsys):
+    run("export", saved, scan, "--out", tmp_path / "out")
+    dataset = pydicom.dcmread(tmp_path / "out" / "segmentation.dcm")
+    dataset.PatientID = "SOMEONE"
+    dataset.save_as(tmp_path / "other.dcm", enforce_file_format=True)
+    assert run("import", tmp_path / "other.dcm", scan, "--out", tmp_path / "back") == 3
+    said = capsys.readouterr().err
+    assert "'SOMEONE'" in said and "CTR-IO-063" in said and not (tmp_path / "back").exists()

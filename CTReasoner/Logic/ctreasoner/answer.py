@@ -37,7 +37,8 @@ class FoundObject:
     box : {centre_ras, size_mm, axes, score}, RAS mm, or None.
     mask : the last ``Mask`` event, or None; its array lies beside the stream.
     measurements, categories : as in the events, without the bookkeeping fields.
-    origin : how the object came into the answer: "text", "click", "box", "scribble", "edited" or "earlier" (of another answer).
+    origin : how the object came into the answer: "text", "click", "box", "scribble", "edited", "imported" or "earlier" (of another
+        answer). imported : what DICOM said of an imported object and its next export says again.
     """
 
     id: str
@@ -51,6 +52,7 @@ class FoundObject:
     categories: list[dict[str, Any]] = field(default_factory=list)
     origin: str = "text"
     by: dict[str, Any] | None = None
+    imported: dict[str, Any] | None = None
 
     def measured(self, name: str) -> float | None:
         """Return the value of the named measurement, or None where it was not measured."""
@@ -294,4 +296,5 @@ def _object_to_dict(found: FoundObject, mask_path: str | None) -> dict[str, Any]
         "categories": found.categories,
         "origin": found.origin,
         "by": found.by,
+        **({"imported": found.imported} if found.imported else {}),
     }

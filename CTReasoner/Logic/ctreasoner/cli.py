@@ -1,4 +1,5 @@
-"""The front door for people: ``ctreasoner ask | chat | demo | series | export | objects | train | evaluate | dataset | bench``.
+"""The front door for people: ``ctreasoner ask | chat | demo | series | export | import | objects | train | evaluate | dataset |
+bench``.
 
 stdout holds the result, stderr the talk. ``--json`` prints the events as JSON lines (or one JSON value) on stdout instead.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,7 @@ def _last_rows(turns: Sequence[Mapping[str, Any]]) -> dict[str, tuple[dict[str, 
                 new[name] = list({fact[key]: fact for fact in (*old.get(name, ()), *row[name])}.values())
             if row["origin"] == "earlier":
                 new["origin"] = old.get("origin", "text")
+            new["imported"] = row.get("imported") or old.get("imported")
             rows[row["id"]] = (new, first)
     return rows
 
@@ -84,7 +85,7 @@ def _object(row: Mapping[str, Any], turn: Mapping[str, Any], content: Mapping[st
     from .dicom.uids import content_uid
 
     uid = content_uid("finding", content["volume"].get("identity", ""), row["id"], row["name"], turn["question"], turn["clicks"])
-    return SegObject(
+    item = SegObject(
         key=row["name"],
         display=row["display"] or row["name"],
         mask=mask,
@@ -98,6 +99,30 @@ def _object(row: Mapping[str, Any], turn: Mapping[str, Any], content: Mapping[st
         attributes={fact["attribute"]: fact["value"] for fact in row["categories"]},
         text=" ".join(dict.fromkeys(sentence for t in content["turns"] for sentence in _about(t, row["id"]))),
     )
+    return _as_imported(item, row["imported"]) if row.get("imported") else item
+
+
+def imported_facts(item: SegObject) -> dict[str, Any]:
+    """Return what of an imported finding its export needs again, as JSON."""
+    from .dicom.seg import digest_of
+
+    return {"tracking_id": item.tracking_id, "tracking_uid": item.tracking_uid, "algorithm": item.algorithm, "note": item.note,
+            "coding": None if item.coding is None else asdict(item.coding), "digest": digest_of(item)}
+
+
+def _as_imported(item: SegObject, facts: Mapping[str, Any]) -> SegObject:
+    """Return a finding with the identity and the codes that it came with; whether it was changed is said."""
+    from .dicom.seg import digest_of
+    from .dicom.segment import Coding
+
+    coding = facts.get("coding")
+    if coding is not None:
+        coding = Coding(**{name: tuple(value) if value is not None else None for name, value in coding.items()})
+    unchanged = facts["digest"] == digest_of(item)
+    return replace(item, coding=coding, tracking_id=facts["tracking_id"] or item.tracking_id,
+                   tracking_uid=facts["tracking_uid"] or item.tracking_uid,
+                   algorithm=facts["algorithm"] if unchanged else "MANUAL" if item.algorithm == "MANUAL" else "SEMIAUTOMATIC",
+                   note=facts["note"] if unchanged else CHANGED_SINCE_IMPORT)
 
 
 def _about(turn: Mapping[str, Any], key: str) -> Iterator[str]:
@@ -179,15 +204,13 @@ def write_dicom(folder: Path, objects: Sequence[SegObject], volume: Volume, *, w
     ------
     InputError, GeometryError, ResourceError : as the writers of each object do.
     """
-    from .dicom import build_seg, is_dicom, read_sources, write_derived, write_rtstruct, write_sr
+    from .dicom import build_seg, write_derived, write_rtstruct, write_sr
     from .dicom.files import save
     from .vocabulary import Vocabulary
 
     if not objects:
         raise InputError("There is no mask to export.", code="CTR-IO-050")
-    sources, template = (), None
-    if source is not None and is_dicom(source):
-        sources, template = read_sources(source, series=volume.series or None)
+    sources, template = _read_sources(volume, source)
     sources = sources or write_derived(volume, folder / CT, template)
     common: dict[str, Any] = {"vocabulary": Vocabulary.load(), "model": model, "created": created or datetime.datetime.now()}
     files = {}
@@ -205,6 +228,22 @@ def write_dicom(folder: Path, objects: Sequence[SegObject], volume: Volume, *, w
         write_rtstruct(folder / RTSTRUCT, objects, volume, sources, **common)
         files["RTSTRUCT"] = RTSTRUCT
     return files
+
+
+def sources_of(volume: Volume, source: Path | None) -> Sequence:
+    """Return the headers of the series that a volume was read from, or those of the series that would be derived from it."""
+    from .dicom.derived import derived_headers
+
+    sources, template = _read_sources(volume, source)
+    return sources or derived_headers(volume, template)
+
+
+def _read_sources(volume: Volume, source: Path | None) -> tuple[Sequence, Any]:
+    from .dicom import is_dicom, read_sources
+
+    if source is None or not is_dicom(source):
+        return (), None
+    return read_sources(source, series=volume.series or None)
 
 
 def _write_keys(folder: Path, objects: Sequence[SegObject], volume: Volume, sources: Sequence, vocabulary, model: str,

@@ -1,4 +1,4 @@
-"""The verbs of the clinical round trip: ``ctreasoner export`` makes DICOM objects of a saved answer."""
+"""The verbs of the clinical round trip: ``ctreasoner export`` makes DICOM objects of a saved answer, ``import`` the way back."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 def add(app: typer.Typer) -> None:
     """Give the command line these verbs."""
     app.command()(export)
+    app.command("import")(import_)
 
 
 def export(answer: Annotated[Path, typer.Argument(metavar="ANSWER_DIR", help="The folder that ask, chat or demo wrote (--out).")],
@@ -42,3 +43,26 @@ def export(answer: Annotated[Path, typer.Argument(metavar="ANSWER_DIR", help="Th
     else:
         for name, path in files.items():
             typer.echo(f"{name}: {out / path}")
+
+
+def import_(objects: Annotated[Path, typer.Argument(metavar="DICOM", help="SEG, RTSTRUCT, or a folder or zip with SEG and SR.")],
+            ct: Annotated[Path, typer.Argument(metavar="CT", help="The CT that they were made on.")],
+            out: Annotated[Path, typer.Option("--out", metavar="ANSWER_DIR", help="Where the findings go, as an answer.")],
+            series: Series = None, json_: Json = False) -> None:
+    """Turn DICOM segmentations, reports and contours into findings: an answer folder that can be looked at and exported again."""
+    from .importing import import_into, read_objects
+    from .output import OutputFolder
+    from .reasoner import load_volume
+    from .session import show
+
+    volume = load_volume(ct, series)
+    found, notes = read_objects(objects, volume, ct)
+    output = OutputFolder(out, volume, source=ct)
+    answer = import_into(output, found)
+    files = output.finish()
+    if json_:
+        typer.echo(json.dumps({"folder": str(out), "files": files, "objects": [o.id for o in answer.objects], "notes": notes}))
+    else:
+        show(answer)
+        for note in notes:
+            typer.echo(note, err=True)

@@ -21,6 +21,7 @@ _HOME = {
     "build_seg": "seg",
     "write_sr": "sr",
     "write_rtstruct": "rtstruct",
+    "read_findings": "reimport",
     "KeyImage": "keys",
     "write_keys": "keys",
     "write_derived": "derived",

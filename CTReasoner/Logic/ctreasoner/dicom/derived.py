@@ -67,20 +67,24 @@ def write_derived(volume: Volume, folder: str | Path, template: Dataset | None =
     folder = Path(folder)
     axes, flips = axial_order(volume.affine)
     voxels = volume.voxels.transpose(axes)[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
-    affine = axial_affine_lps(volume)
-    common = _common(volume, affine, template)
-    headers = []
-    for k in range(voxels.shape[2]):
-        header = _slice_header(common, volume, affine, k)
+    headers = derived_headers(volume, template)
+    for k, header in enumerate(headers):
         pixels = np.clip(np.rint(voxels[:, :, k].T), -32768, 32767).astype("<i2")
         filled = copy_of(header)
         filled.PixelData = pixels.tobytes()
         save(filled, folder / f"slice_{k + 1:05d}.dcm")
-        headers.append(header)
     for path in folder.iterdir():  # of an earlier, longer volume
         if FILE_PATTERN.fullmatch(path.name) and int(path.name[6:11]) > len(headers):
             path.unlink()
     return headers
+
+
+def derived_headers(volume: Volume, template: Dataset | None = None) -> list[Dataset]:
+    """Return the headers that :func:`write_derived` gives the slices, in order, without writing anything."""
+    affine = axial_affine_lps(volume)
+    common = _common(volume, affine, template)
+    axes, _ = axial_order(volume.affine)
+    return [_slice_header(common, volume, affine, k) for k in range(volume.shape[axes[2]])]
 
 
 def _common(volume: Volume, affine: np.ndarray, template: Dataset | None) -> Dataset:

@@ -116,8 +116,8 @@ def read_header(member: Member) -> Header | None:
                 hint="Remove it if it does not belong to the series, or copy the series again.",
             )
         dataset, has_pixels = parse(member, data, KEPT_TAGS, stop_at_pixels=True)
-        _check_depth(dataset)  # and decode each value now: what is wrong with one must not come out later
-        _check_depth(dataset.file_meta)
+        check_depth(dataset)  # and decode each value now: what is wrong with one must not come out later
+        check_depth(dataset.file_meta)
         for keyword in TYPE_2:
             if keyword not in dataset:
                 setattr(dataset, keyword, "")
@@ -241,11 +241,11 @@ class _Guard:
         guard.check_end()
 
 
-def _check_depth(dataset: pydicom.Dataset, depth: int = 0) -> None:
+def check_depth(dataset: pydicom.Dataset, depth: int = 0) -> None:
     """Refuse what is kept when its sequences nest deeper than any honest object's."""
     if depth > MAX_DEPTH:
         raise InputError(f"A sequence nests deeper than {MAX_DEPTH} levels.", code="CTR-IO-022")
     for element in dataset:
         if element.VR == "SQ":
             for item in element.value:
-                _check_depth(item, depth + 1)
+                check_depth(item, depth + 1)
