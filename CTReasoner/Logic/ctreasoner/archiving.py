@@ -1,4 +1,5 @@
-"""The verbs around archives: ``series`` lists what lies in a DICOM folder, ``pull`` and ``push`` speak to a PACS."""
+"""The verbs around archives: ``series`` lists what lies in a DICOM folder, ``pull`` and ``push`` speak to a PACS,
+``deidentify`` copies without the patient."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ Title = Annotated[str, typer.Option("--aet", metavar="TITLE", help="Our own AE t
 
 def add(app: typer.Typer) -> None:
     """Give the command line these verbs."""
-    for verb in (series, pull, push):
+    for verb in (series, pull, push, deidentify):
         app.command()(verb)
 
 
@@ -86,6 +87,26 @@ def push(path: Annotated[Path, typer.Argument(metavar="PATH", help="A DICOM file
         typer.echo(json.dumps(asdict(done)))
     else:
         typer.echo(f"{done.stored} objects stored, {done.already} were there already; the server shows them all.")
+
+
+def deidentify(path: Annotated[Path, typer.Argument(metavar="PATH", help="A DICOM file, folder or zip.")],
+               out: Annotated[Path, typer.Option("--out", metavar="DIR", help="A folder that does not exist yet.")],
+               json_: Json = False) -> None:
+    """Copy CT slices, segmentations, reports and contours for research, without the patient (DICOM PS3.15 basic profile)."""
+    try:
+        from .dicom.deidentify import NOTES, REPORT
+        from .dicom.deidentify import deidentify as copy
+
+        done = copy(path, out)
+    except ImportError as error:
+        raise UsageError("Copies for research need more packages.", code="CTR-USE-025",
+                         hint="pip install 'ctreasoner[engine,pacs]'") from error
+    if json_:
+        typer.echo(json.dumps(vars(done), indent=1))
+        return
+    left = ", ".join(f"{count} {what}" for what, count in done.left_out.items())
+    typer.echo(f"{done.objects} objects copied to {out}." + (f" Left out: {left}." if left else ""))
+    typer.echo(f"{REPORT} there says what was removed, emptied and replaced. " + " ".join(NOTES))
 
 
 def _archive(server: str, user: str | None, password_file: Path | None, token_file: Path | None, ca: Path | None,
