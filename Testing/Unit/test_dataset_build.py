@@ -76,6 +76,8 @@ def test_a_class_that_was_looked_for_is_absent_and_one_that_was_not_is_never_ask
     asked = [a for case in data.cases() for q in data.questions(case.id) for a in q.objects]
     assert {a.states for a in asked if a.key == "mandible"} == {("absent", "outside")}
     assert {a.key for a in asked} <= {None, "heart", "aorta", "trachea", "mandible"}
+    absent = [q for q in data.questions("s0001") if any(a.key == "mandible" for a in q.objects)]
+    assert absent and all(q.answers == () for q in absent)              # nobody said whether the scan covers its place
 
 
 def test_how_a_file_stores_a_patient_changes_nothing(tmp_path) -> None:
@@ -171,6 +173,13 @@ def test_names_become_keys(name: str, key: str) -> None:
     assert key_of(name) == key
 
 
+def test_sides_are_told_wherever_they_stand_in_a_name() -> None:
+    from ctreasoner.dataset.naming import display_of, other_side, side_of
+
+    assert (display_of("rib_left_9"), side_of("rib_left_9"), other_side("rib_left_9")) == ("Rib 9, left", "left", "rib_right_9")
+    assert (side_of("aorta"), side_of("left_of_right"), other_side("parotid_left")) == (None, None, "parotid_right")
+
+
 # ---------------------------------------------------------------- what a case holds
 
 def test_every_attribute_is_there_with_what_it_was_read_from(built) -> None:
@@ -253,6 +262,22 @@ def test_questions_point_at_what_they_name(built) -> None:
             assert q.text[a.start:a.end].strip() or q.clicks or q.boxes or q.scribbles or q.reference
     larger = next(q for q in by_id.values() if q.reference == "larger")
     assert {a.key for a in larger.objects} == {a.key for a in by_id[larger.earlier].objects}
+
+
+def test_a_part_is_never_said_to_be_the_whole(built) -> None:
+    """The lungs' kind of label: cut by the scan. Its texts say so wherever they give a volume."""
+    from dataclasses import replace
+
+    from ctreasoner.dataset.build import fill
+    from ctreasoner.training.wordings import phrases
+
+    case = built.case("one")
+    label = replace(next(lb for lb in built.labels("one") if lb.key == "heart"), ends="cut by scan")
+    cut = fill(label, np.asarray(built.mask(label)), built.volume(case), case, 0)
+    size = next(a for a in cut.attributes if a.name == "size")
+    texts = [text for text in cut.wordings if " ml" in text]
+    assert size.value is None and texts
+    assert all(any(phrase in text for phrase in phrases("extent", "cut")) for text in texts)
 
 
 def test_a_scan_that_ends_before_an_object_is_cut_well_before_it(built) -> None:

@@ -129,16 +129,16 @@ def situation_of(label: Label, *, state: str = "present", routes: Sequence[str] 
             "reference": wordings.reference_kind(obj) if label.ends == "whole" else None, "number": number}
 
 
-def said(fragments: Sequence[str], labels: Sequence[Label], *, whole: bool = True) -> str | None:
+def said(fragments: Sequence[str], labels: Sequence[Label], *, whole: bool = True, askable: Sequence[str] = ()) -> str | None:
     """A text with its slots filled, or None where it would give a part as the whole or (``whole``) a slot has no value.
 
-    Without ``whole`` a slot may say why it has none, as the engine does.
+    Without ``whole`` a slot may say why it has none, as the engine does. ``askable``: names that a refusal may offer.
     """
     text = "".join(fragments)
     partial = [label for label in labels if label.ends in PARTIAL or (label.ends == "cut by scan" and not _says_cut(text))]
     if "<slot:volume>" in text and partial:
         return None
-    pieces = wording.fill(fragments, [facts_of(label, n) for n, label in enumerate(labels, 1)])
+    pieces = wording.fill(fragments, [facts_of(label, n) for n, label in enumerate(labels, 1)], askable)
     if whole and any(isinstance(p, wording.Slot) and not p.measured for p in pieces):
         return None
     return wording.render(pieces)[0]

@@ -51,16 +51,15 @@ def key_of(name: str) -> str:
 def display_of(key: str) -> str:
     """The name to show.
 
-    >>> display_of("kidney_right"), display_of("aorta")
-    ('Kidney, right', 'Aorta')
+    >>> display_of("kidney_right"), display_of("rib_left_9"), display_of("aorta")
+    ('Kidney, right', 'Rib 9, left', 'Aorta')
     """
     item = vocabulary().get(key)
     if item is not None:
         return item.display
-    base, _, side = key.rpartition("_")
-    if base and side in SIDES:
-        return f"{base.replace('_', ' ').capitalize()}, {side}"
-    return key.replace("_", " ").capitalize()
+    side = side_of(key)
+    words = " ".join(w for w in key.split("_") if w != side).capitalize()
+    return f"{words}, {side}" if side else words
 
 
 def side_of(key: str) -> str | None:
@@ -68,7 +67,8 @@ def side_of(key: str) -> str | None:
     item = vocabulary().get(key)
     if item is not None:
         return item.laterality
-    return next((side for side in SIDES if key.endswith(f"_{side}")), None)
+    found = [word for word in key.split("_") if word in SIDES]
+    return found[0] if len(found) == 1 and found[0] != key else None
 
 
 def other_side(key: str) -> str | None:
@@ -77,4 +77,4 @@ def other_side(key: str) -> str | None:
     if item is not None:
         return item.pair
     side = side_of(key)
-    return key[: -len(side)] + SIDES[1 - SIDES.index(side)] if side else None
+    return "_".join(SIDES[1 - SIDES.index(w)] if w == side else w for w in key.split("_")) if side else None

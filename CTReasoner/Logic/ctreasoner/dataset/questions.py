@@ -14,12 +14,13 @@ import numpy as np
 
 import ctreasoner.training.prompts as prompts
 import ctreasoner.training.wordings as wordings
+from ctreasoner.appearance.wording import spoken
 
 from .describe import said, situation_of
 from .naming import other_side, vocabulary
-from .schema import Asked, Case, Label, Question
+from .schema import Asked, By, Case, Label, Question
 
-HELD_OUT_EVERY = 5                      # each fifth question has a wording that is never trained on
+HELD_OUT = 0.2                          # share of questions with a wording that is never trained on
 BEYOND_MM, LEAST_MM = 15.0, 45.0        # a scan ends so far before an object that it does not show it; a shorter one is none
 MOST_OBJECTS = 5
 TOPIC = {"position": "side", "identity": "identify", "compare": "size"}
@@ -47,11 +48,9 @@ class _Known:
 def questions(case: Case, labels: Sequence[Label], seed: int, rounds: int = 2) -> list[Question]:
     """Every kind of question that this case allows, ``rounds`` times; the same for the same seed."""
     known = _known(case, labels, random.Random(f"{seed} {case.id}"))
-    count = 0
     for _ in range(rounds):
         for ask in (_named, _absent, _clicked, _boxed, _follow_ups, _beyond, _unsupported, _compared, _declined):
-            known.split = "heldout" if count % HELD_OUT_EVERY == HELD_OUT_EVERY - 1 else "train"
-            count += 1
+            known.split = "heldout" if known.rng.random() < HELD_OUT else "train"
             ask(known)
     return known.made
 
@@ -79,7 +78,10 @@ def _named(known: _Known) -> None:
 
 
 def _absent(known: _Known) -> None:
-    """A covered object that nobody drew, alone and beside one that is there."""
+    """A covered object that nobody drew, alone and beside one that is there.
+
+    Whether the scan covers its place nobody said: "absent" and "outside" are both right, and no words are given.
+    """
     if not known.absent:
         return
     _ask(known, known.rng.choice(("segment", "detect", "describe")), [], absent=[known.rng.choice(known.absent)])
@@ -193,7 +195,8 @@ def _declined(known: _Known) -> None:
     """What the engine does not answer, and a nodule without a click."""
     for intent, kind in (("question_unsupported", "question_unsupported"), ("needs_click", "need_click")):
         sample = _drawn(known, intent)
-        text = said(wordings.compose_refusal(known.rng, kind), ())
+        names = [spoken(label.display) for label in known.present[:MOST_OBJECTS]]
+        text = said(wordings.compose_refusal(known.rng, kind), (), askable=names)
         known.add(**{**_meaning(sample), "routes": ("decline",) if kind != "need_click" else ("need_click",)},
                   answers=(text,) if text else ())
 
@@ -211,10 +214,7 @@ def _ask(known: _Known, intent: str, present: Sequence[Label], *, absent: Sequen
         return None
     order = [next(x for x in labels if (x if isinstance(x, str) else x.key) == m.key) for m in sample.mentions]
     objects = tuple(_asked(x, m, outside) for x, m in zip(order, sample.mentions, strict=True))
-    if outside or absent:
-        answers = _refused(known, [x if isinstance(x, Label) and not outside else (x, bool(outside)) for x in order], sample)
-    else:
-        answers = _answers(known, sample, order)
+    answers = () if absent else _refused(known, order, sample, outside=True) if outside else _answers(known, sample, order)
     return known.add(**_meaning(sample), objects=objects, slices=outside, answers=answers)
 
 
@@ -251,32 +251,37 @@ def _asked(what: Label | str | None, mention, outside: tuple[int, int] | None = 
 
 def _answers(known: _Known, sample, labels: Sequence[Label], *, clicked: bool = False) -> tuple[str, ...]:
     """Two different texts about what is there, each number measured; fewer where nothing can be said."""
+    compared = sample.topic == "compare" and len(labels) == 2
     routes, topic = sample.routes or ("segment",), TOPIC.get(sample.topic, sample.topic)
     topic = topic if topic in wordings.TOPICS else "general"
     situations = [situation_of(label, routes=routes, topic=topic, number=n, clicked=clicked) for n, label in enumerate(labels, 1)]
 
     def compose() -> list[str]:
-        if sample.topic == "compare" and len(labels) == 2:
+        if compared:
             return wordings.compose_compare(known.rng)
         if len(labels) == 1:
             return wordings.compose(known.rng, situations[0])
         return wordings.compose_many(known.rng, situations, topic)
 
-    return _different(compose, labels)
+    return _different(compose, labels) or (() if compared else _parts(known, labels))
 
 
-def _refused(known: _Known, what: Sequence, sample) -> tuple[str, ...]:
-    """Texts where at least one object is not there; (key or label, outside) or None stand for those."""
-    states, stand_ins = [], []
-    for x in what:
-        if isinstance(x, Label):
-            states.append("present")
-            stand_ins.append(x)
-            continue
-        key, outside = x if isinstance(x, tuple) else (None, False)
-        key = key.key if isinstance(key, Label) else key
-        states.append("unsupported" if key is None else "outside" if outside else "absent")
-        stand_ins.append(_named_only(known, key, sample))
+def _parts(known: _Known, labels: Sequence[Label]) -> tuple[str, ...]:
+    """A text for objects that the scan cuts: one sentence each, which says so beside the size of the part."""
+    sentences = []
+    for label in labels:
+        for _ in range(8):
+            text = said(wordings.compose(known.rng, situation_of(label, topic="size")), [label])
+            if text:
+                sentences.append(text)
+                break
+    return (" ".join(sentences),) if sentences and len(sentences) == len(labels) else ()
+
+
+def _refused(known: _Known, what: Sequence[Label | None], sample, *, outside: bool = False) -> tuple[str, ...]:
+    """Texts where an object is unknown (None), or where the scan ends before all of them."""
+    stand_ins = [label or _unknown(known, sample) for label in what]
+    states = ["unsupported" if label is None else "outside" if outside else "present" for label in what]
     routes = sample.routes or ("segment",)
     situations = [situation_of(label, state=state, routes=routes, number=n)
                   for n, (label, state) in enumerate(zip(stand_ins, states, strict=True), 1)]
@@ -289,14 +294,11 @@ def _refused(known: _Known, what: Sequence, sample) -> tuple[str, ...]:
     return _different(compose, stand_ins)
 
 
-def _named_only(known: _Known, key: str | None, sample) -> Label:
-    """A label without a mask: its name is all that the words need."""
-    from .naming import display_of
-    from .schema import By
-
-    words = next((sample.text[m.start:m.end] for m in sample.mentions if m.key == key), "structure")
-    return Label(id="none", case=known.case.id, key=key or words, display=display_of(key) if key else words, state="absent",
-                 drawn_by=By(kind="rule", name="questions"))
+def _unknown(known: _Known, sample) -> Label:
+    """What stands for a noun outside the vocabulary: its name is all that the words need."""
+    words = next((sample.text[m.start:m.end] for m in sample.mentions if m.key is None), "structure")
+    by = By(kind="rule", name="questions")
+    return Label(id="none", case=known.case.id, key=words, display=words, state="absent", drawn_by=by)
 
 
 def _different(compose, labels: Sequence[Label]) -> tuple[str, ...]:
