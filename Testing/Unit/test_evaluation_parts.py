@@ -9,6 +9,7 @@ import pytest
 import tiny_model
 import torch
 from ctreasoner import evaluation
+from ctreasoner.dataset import known
 from ctreasoner.dataset.prepare import OBJECTS
 from ctreasoner.engine import Engine
 from ctreasoner.errors import InputError, ModelError
@@ -96,6 +97,22 @@ def test_the_engine_answers_clicks_and_corrects(engine) -> None:
     assert answer([((30, 30, 20), True)]).any() and answer([((30, 30, 20), True), ((25, 30, 20), False)]).any()
     lines = clicks.summarise(rows)
     assert lines[0]["n"] == 1 and list(lines[0]["dice"]) == ["1", "2", "3", "5"] and list(lines[0]["improved"]) == list("2345")
+
+
+def test_a_nodule_crop_is_widened_unevenly_and_stays_where_it_was() -> None:
+    hu, labels = np.full((20, 18, 6), -800, np.int16), np.zeros((20, 18, 6), np.uint8)
+    hu[8:12, 7:11, 2:4], labels[8:12, 7:11, 2:4] = 30, 1
+    affine = np.diag([0.7, 0.7, 2.5, 1.0])
+    affine[:3, 3] = (10, 20, -30)
+    case = known.Case("lidc_x", "lidc", "x", "fold4", hu, affine, labels, {"lung_nodule": 1}, ("lung_nodule",), ())
+    wide = clicks.widened(case)
+    room = (np.array(wide.volume.shape) - hu.shape) * case.spacing
+    assert (room >= clicks.WIDER_MM - 1e-6).all() and (wide.labels > 0).sum() == labels.sum()
+    before, after = (Volume(v, a).index_to_world([np.argwhere(m)[0]])[0] for v, a, m in (
+        (hu, affine, labels > 0), (wide.volume.voxels, wide.volume.affine, wide.labels > 0)))
+    assert after == pytest.approx(before) and (wide.volume.voxels[wide.labels > 0] == 30).all()
+    middle = wide.truth("lung_nodule").centroid() - (np.array(wide.volume.shape) - 1) / 2
+    assert np.abs(middle * case.spacing).max() > 0.5
 
 
 # looks ------------------------------------------------------------------------------------------------------
