@@ -3,6 +3,7 @@
 #   make demo CT=scan.nii.gz QUESTION="..."     your own
 #   make test                                   everything that CI runs
 #   make test-pacs                              the part of it that speaks to a real archive (Orthanc)
+#   make test-server                            the part of it that starts real servers
 #   make desktop                                the Slicer module with real views, outside Slicer
 #   make pictures                               the pictures of README and docs
 #   make bench                                  the table of times and memory
@@ -12,7 +13,7 @@
 PYTHON     ?= python3
 TORCH_ARGS ?=
 OUT        ?= demo
-TESTS      ?= Testing/Unit Testing/Host Testing/Pacs
+TESTS      ?= Testing/Unit Testing/Host Testing/Pacs Testing/Server
 CT         ?=
 QUESTION   ?=
 
@@ -24,10 +25,10 @@ CHECK := $(BIN)/python -m ctreasoner.system
 export CT QUESTION OUT
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pacs desktop pictures bench lint clean
+.PHONY: help demo test test-pacs test-server desktop pictures bench lint clean
 
 help:
-	@sed -n '2,10s/^# \{0,1\}//p' Makefile
+	@sed -n '2,11s/^# \{0,1\}//p' Makefile
 
 demo: .venv/.engine
 	@if [ -n "$$CT" ]; then \
@@ -42,6 +43,9 @@ test: .venv/.dev
 
 test-pacs: .venv/.dev
 	$(BIN)/python -m pytest Testing/Pacs
+
+test-server: .venv/.dev
+	$(BIN)/python -m pytest Testing/Server
 
 desktop: .venv/.dev
 	PYTHONPATH=Testing/Host $(BIN)/python -m host
@@ -88,5 +92,5 @@ clean:
 
 .venv/.dev: .venv/.engine
 	@echo "Setting up .venv: what the tests need (about 1.1 GB more: VTK and Slicer's core, dcmqi, MONAI, pytest)."
-	$(PIP) $(PINS) -e '.[engine,pacs,dev]'
+	$(PIP) $(PINS) -e '.[engine,pacs,server,dev]'
 	@touch $@

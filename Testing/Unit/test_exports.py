@@ -21,7 +21,7 @@ def loaded_after(code: str) -> set[str]:
 
 def test_the_public_names_are_these() -> None:
     assert ctreasoner.__all__ == [
-        "load_volume", "Reasoner", "Answer", "Request", "Click", "PromptBox", "Scribble", "Options", "CTReasonerError",
+        "load_volume", "Reasoner", "Client", "Answer", "Request", "Click", "PromptBox", "Scribble", "Options", "CTReasonerError",
         "__version__",
     ]
     assert all(getattr(ctreasoner, name) is not None for name in ctreasoner.__all__)

@@ -14,7 +14,7 @@ GROUND = {"errors", "events", "checked", "geometry", "resampling", "components",
 BELOW_ENGINE = GROUND | {"model", "appearance", "io", "experts"}
 ENGINE = {"engine", "answering", "looking", "conversation"}  # one thing in four files
 FRONT = BELOW_ENGINE | ENGINE | {"dicom", "report"}
-DOORS = {"reasoner", "cli", "session", "output", "listing", "demo", "bench", "system", "__main__",
+DOORS = {"reasoner", "remote", "cli", "session", "output", "listing", "demo", "bench", "system", "__main__",
          "archiving", "exporting", "importing", "roundtrip"}
 
 # area (first name below the package) -> the areas that it may import, beside itself
@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pacs": GROUND | {"dicom"},
     "report": BELOW_ENGINE | ENGINE | {"dicom"},
     **dict.fromkeys(DOORS, FRONT | DOORS | {"pacs"}),
+    "remote": GROUND | {"client", "reasoner"},
     "evaluation": FRONT | DOORS | {"dataset", "training"},
     "dataset": FRONT | {"reasoner"},        # reads and describes as the engine does, and lets it propose
     "training": GROUND | {"dataset", "model", "appearance"},
@@ -36,15 +37,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client": GROUND,                       # the files of ENGINE_SIDE: more
     "scene": GROUND | {"client"},
     "panel": GROUND | {"client", "scene"},
-    "server": FRONT | DOORS,
+    "server": FRONT | DOORS | {"client"},   # its engine is the worker process that the panel has
     "batch": FRONT | DOORS,
     "mcp": FRONT | DOORS,
-    "__init__": GROUND | {"reasoner"},
+    "__init__": GROUND | {"reasoner", "remote"},
 }
 # what runs in the engine's process, though it lies beside the panel's half of the conversation
 ENGINE_SIDE = {"client/worker.py", "client/exporting.py", "client/restoring.py"}
 # verbs that only start another program
-FORWARDS = {("cli", "training"), ("cli", "evaluation"), ("cli", "dataset")}
+FORWARDS = {("cli", "training"), ("cli", "evaluation"), ("cli", "dataset"), ("cli", "server"), ("cli", "mcp")}
 # tables are data: the grammar builds its tokens from the attributes and measures nothing with them; a data set takes its
 # questions and sentences from the texts
 TABLES = {"appearance.attributes", "training.prompts", "training.wordings"}

@@ -18,6 +18,7 @@ from .version import __version__
 _HOME = {
     "load_volume": "reasoner",
     "Reasoner": "reasoner",
+    "Client": "remote",
     "Answer": "answer",
     "Request": "events",
     "Click": "events",

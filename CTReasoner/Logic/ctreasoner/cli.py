@@ -1,5 +1,5 @@
-"""The front door for people: ``ctreasoner ask | chat | demo | series | export | import | objects | train | evaluate | dataset |
-bench``.
+"""The front door for people: ``ctreasoner ask | chat | demo | series | export | import | objects | serve | train | evaluate |
+dataset | bench``.
 
 stdout holds the result, stderr the talk. ``--json`` prints the events as JSON lines (or one JSON value) on stdout instead.
 
@@ -103,6 +103,14 @@ def objects(model: Model = "compact", json_: Json = False) -> None:
         typer.echo(json.dumps(rows, indent=1, ensure_ascii=False))
     else:
         print_rows(rows)
+
+
+@app.command(context_settings=ANYTHING)
+def serve(context: typer.Context) -> None:
+    """Answer over HTTP for many users; `serve token` gives them access; --help lists the options."""
+    from .server.cli import main as serve_main
+
+    _forward(serve_main, context)
 
 
 @app.command(context_settings=ANYTHING)

@@ -13,6 +13,8 @@ CTReasonerError                 exit 1
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class CTReasonerError(Exception):
     """Base of all errors that people may see. ``str(error)`` is one sentence without a traceback."""
@@ -85,3 +87,13 @@ class Interrupted(CTReasonerError):
 
     exit_code = 130
     default_code = "CTR-INT-000"
+
+
+def error_of(failed: Mapping[str, str]) -> CTReasonerError:
+    """Return the exception that a ``Failed`` event (or anything else with code, sentence and hint) stands for."""
+    kinds = {"USE": UsageError, "IO": InputError, "IN": InputError, "EVT": InputError, "GEO": GeometryError, "MOD": ModelError,
+             "MODEL": ModelError, "RES": ResourceError, "NET": NetworkError, "INT": Interrupted}
+    code = failed.get("code", "")
+    group = code.split("-")[1] if code.count("-") >= 2 else ""
+    kind = kinds.get(group, CTReasonerError)
+    return kind(failed.get("sentence", "The answer failed."), code=code, hint=failed.get("hint", ""))

@@ -11,12 +11,12 @@ import hashlib
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .answer import Answer, Assembler, FoundObject
-from .errors import ModelError, UsageError
+from .errors import ModelError, UsageError, error_of
 from .events import Click, Event, Options, PromptBox, Request, Scribble
 
 if TYPE_CHECKING:
@@ -169,19 +169,6 @@ def make_request(volume: str, question: str = "", *, clicks: Iterable = (), boxe
         conversation=conversation,
         options=options or Options(),
     )
-
-
-def error_of(failed: Mapping[str, str]) -> Exception:
-    """Return the exception that a ``Failed`` event stands for."""
-    from . import errors
-
-    kinds = {"USE": errors.UsageError, "IO": errors.InputError, "IN": errors.InputError, "EVT": errors.InputError,
-             "GEO": errors.GeometryError, "MOD": errors.ModelError, "MODEL": errors.ModelError, "RES": errors.ResourceError,
-             "NET": errors.NetworkError, "INT": errors.Interrupted}
-    code = failed.get("code", "")
-    group = code.split("-")[1] if code.count("-") >= 2 else ""
-    kind = kinds.get(group, errors.CTReasonerError)
-    return kind(failed.get("sentence", "The answer failed."), code=code, hint=failed.get("hint", ""))
 
 
 def _box(numbers: Sequence[float]) -> PromptBox:

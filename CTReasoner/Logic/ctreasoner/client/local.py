@@ -295,7 +295,7 @@ class LocalEngine:
         if volume.identity not in self._sent:
             self._sent.add(volume.identity)
             self._send(op="volume", id=volume.identity, path=str(volume.path), affine=volume.affine, name=volume.name,
-                       source=volume.source, eight_bit=volume.eight_bit)
+                       source=volume.source, eight_bit=volume.eight_bit, content=volume.content)
 
     def _line(self, line: str) -> None:
         try:

@@ -4,7 +4,7 @@
     hello   protocol, version, session (a folder), pid   hello   protocol, version, python, pid
                                                          ready   model            (or failed: code, sentence, hint)
     volume  id, path (.npy), affine, name, source,       volume  id               (or failed)
-            eight_bit
+            eight_bit, content
     ask     ask, request, workspace, answered, known     event   ask, event       (ends with Done, Cancelled or Failed)
     export  ask, volume, workspace, folder, source,      exported  ask, folder, files, notes    (or failed)
             edited, rejected, dicom, accepted_by

@@ -20,6 +20,7 @@ class VolumeFile:
 
     source : the folder or file that it was read from; a DICOM series there is what an exported DICOM segmentation refers to.
     eight_bit : it was one byte per voxel before it was written, which no HU are.
+    content : the hash itself where `identity` is another name, under which the engine keeps this CT apart from an equal one.
     """
 
     identity: str
@@ -29,6 +30,7 @@ class VolumeFile:
     source: str = ""
     shape: tuple[int, ...] = ()
     eight_bit: bool = False
+    content: str = ""
 
 
 class VolumeStore:

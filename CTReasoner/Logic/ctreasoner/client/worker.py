@@ -39,10 +39,12 @@ class Worker:
     ----------
     make : called once, returns what has `answer(request, workspace=)`, and `register(volume)` itself or in its `engine`.
     send : takes one line.
+    relive : answer the last questions of a conversation that another process began once more, unseen, so that a later one may
+        speak of them.
     """
 
-    def __init__(self, make: Callable[[], Any], send: Callable[[str], None]) -> None:
-        self._make, self._write = make, send
+    def __init__(self, make: Callable[[], Any], send: Callable[[str], None], *, relive: bool = False) -> None:
+        self._make, self._write, self._relive = make, send, relive
         self._lock = threading.Lock()
         self._jobs: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._cancelled: set[int] = set()
@@ -200,11 +202,13 @@ class Worker:
         """Let a conversation that this process did not begin keep its numbers, and objects that can be edited."""
         if not hasattr(self._engine, "conversation"):
             return
-        from .restoring import known_by_name, known_by_record
+        from .restoring import known_by_name, known_by_record, relive
 
         talk = self._engine.conversation(request)
         if talk.answers == 0:
             talk.earlier.update(known_by_record(record))
+            if self._relive:
+                relive(self._reasoner, talk, record, lambda: job["ask"] in self._cancelled)
         new = {key: name for key, name in (job.get("known") or {}).items() if talk.by_id(key) is None}
         talk.earlier.update(known_by_name(new))
         talk.answers = max(talk.answers, record.answered, int(job.get("answered") or 0))
@@ -302,9 +306,10 @@ def _volume_of(job: dict[str, Any]) -> Any:
     except (OSError, ValueError, EOFError, KeyError) as error:
         raise InputError("The CT's file cannot be read by the engine.", code="CTR-WRK-013", hint="Ask again.") from error
     volume = Volume(voxels, np.array(job["affine"], float), name=job.get("name", ""), source=job.get("source", ""))
-    if volume.identity != job["id"]:
+    if volume.identity != (job.get("content") or job["id"]):
         raise InputError("The CT changed while it was handed over.", code="CTR-WRK-014", hint="Ask again.")
     check_ct(volume, eight_bit=bool(job.get("eight_bit")))
+    volume.__dict__["identity"] = job["id"]         # a cached property: two owners of the same CT share nothing that was encoded
     return volume
 
 
@@ -373,6 +378,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", default="compact")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--factory", default="", help="module:name or file.py:name of a callable that makes another engine")
+    parser.add_argument("--relive", action="store_true", help="go on with conversations that another process began")
     options = parser.parse_args(arguments)
     out = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)                                   # stray prints, from C code too, go to stderr
@@ -382,7 +388,7 @@ def main(arguments: list[str] | None = None) -> int:
         out.write(line)
         out.flush()
 
-    worker = Worker(lambda: _make_reasoner(options.factory, options.model, options.threads), send)
+    worker = Worker(lambda: _make_reasoner(options.factory, options.model, options.threads), send, relive=options.relive)
 
     def read() -> None:
         with open(0, encoding="utf-8", errors="replace", newline="\n", closefd=False) as lines:
