@@ -83,7 +83,7 @@ class Composer:
         """Earlier turns (none in most cases) that a question does not depend on, and the objects that they named; none is `new`."""
         rng, turns, known = self.rng, [], []
         pool = [k for k in OBJECTS if k != "lung_nodule" and k not in new]
-        for _ in range(rng.choice((0, 0, 0, 1, 1, 2, 3))):
+        for _ in range(rng.choice((0, 0, 1, 1, 2, 3))):
             if rng.random() < 0.25:                              # something was clicked, a nodule more often than not
                 key = rng.choice(["lung_nodule"] * 6 + ["thing", *(k for k in pool if k not in known)])
                 sample = prompts.draw(rng, self.split, "click")
