@@ -57,8 +57,8 @@ def install() -> Path:
     except RuntimeError as error:
         raise Interrupted(_("Nothing was installed.")) from error
     except Exception as error:          # pip ended with an error, which its dialog has shown
-        raise CTReasonerError(_("The engine's packages do not go with those of Slicer, or could not be fetched; nothing of Slicer's "
-                                "was replaced."), code="CTR-INS-004", hint=INSTEAD) from error
+        raise CTReasonerError(_("The engine's packages do not go with those of Slicer, or could not be fetched; nothing "
+                                "of Slicer's was replaced."), code="CTR-INS-004", hint=INSTEAD) from error
     if wanted and not slicer.packaging.pip_check(wanted):
         raise CTReasonerError(_("Slicer's Python still lacks packages of the engine."), code="CTR-INS-004", hint=INSTEAD)
     return python
