@@ -62,12 +62,15 @@ def test_a_ct_comes_from_the_archive_is_answered_and_the_findings_go_back(orthan
     masks = {path.name.removesuffix(".nii.gz"): nibabel.load(path) for path in (tmp_path / "answer" / "masks").iterdir()}
     assert masks and all(np.asarray(mask.dataobj).any() for mask in masks.values())
 
-    assert run("push", tmp_path / "answer" / "dicom", orthanc.url, *secrets["basic"]) == 0
-    assert run("push", tmp_path / "answer" / "dicom", orthanc.url, *secrets["basic"], "--json") == 0
+    everything = ("--seg", "--sr", "--keys", "--rtstruct")
+    assert run("export", tmp_path / "answer", tmp_path / "here", "--out", tmp_path / "dicom", *everything) == 0
+    assert run("push", tmp_path / "dicom", orthanc.url, *secrets["basic"]) == 0
+    assert run("push", tmp_path / "dicom", orthanc.url, *secrets["basic"], "--json") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["stored"] == 0       # an unchanged answer is there already
     assert run("pull", orthanc.url, "--study", study, "--out", tmp_path / "back", *secrets["basic"]) == 0
 
-    written, back = files_of(tmp_path / "answer" / "dicom"), files_of(tmp_path / "back")
+    written, back = files_of(tmp_path / "dicom"), files_of(tmp_path / "back")
+    assert {ds.Modality for ds in back.values()} >= {"CT", "SEG", "SR", "RTSTRUCT"}
     assert back == {**files_of(folder), **written}      # every element of every object, pixels included
     found = [path for path in (tmp_path / "back").rglob("*.dcm") if pydicom.dcmread(path).Modality == "SEG"]
     came = segments_of(*found)
@@ -75,6 +78,9 @@ def test_a_ct_comes_from_the_archive_is_answered_and_the_findings_go_back(orthan
     for name, places in came.items():
         np.testing.assert_array_equal(places, asked_for[name])
     assert {p.tobytes() for p in asked_for.values()} == {p.tobytes() for p in came.values()}    # equal ones are one segment
+    assert run("import", *found, tmp_path / "here", "--out", tmp_path / "again") == 0
+    again = {path.name: np.asarray(nibabel.load(path).dataobj) for path in (tmp_path / "again" / "masks").iterdir()}
+    assert sorted(m.sum() for m in again.values()) == sorted(len(places) for places in came.values())
     patients = {(str(ds.PatientName), ds.PatientID, ds.StudyInstanceUID) for ds in back.values()}
     assert patients == {("Žofia^Ωmega", "P1", study)}
 

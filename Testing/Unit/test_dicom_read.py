@@ -221,6 +221,12 @@ def test_a_wandering_or_turning_series_is_refused(tmp_path):
     refused(save(slices, tmp_path / "c"), "different pixel spacings", "7 of 0.7 x 0.8", "1 of 0.5 x 0.5")
 
 
+def test_slices_in_different_frames_of_reference_are_refused(tmp_path):
+    slices = series()
+    slices[5].FrameOfReferenceUID = "1.2.826.0.1.99"
+    refused(save(slices, tmp_path), "lie in 2 frames of reference")
+
+
 def test_no_message_holds_a_patient_name(tmp_path):
     slices = series()
     del slices[3]

@@ -140,6 +140,13 @@ def _check_alike(planes: Sequence[Plane]) -> None:
                 code="CTR-IO-036",
                 hint="Put the slices of one reconstruction into a folder of their own.",
             )
+    frames = {str(plane.header.FrameOfReferenceUID or "") for plane in planes}
+    if len(frames) > 1:
+        raise InputError(
+            f"The slices of this series lie in {len(frames)} frames of reference: their positions cannot be compared.",
+            code="CTR-IO-036",
+            hint="Ask the sender for the original series; a copy for research may have lost what belongs together.",
+        )
     turned = sum(np.abs(plane.orientation - first.orientation).max() > SAME_DIRECTION for plane in planes)
     if turned:
         raise InputError(
