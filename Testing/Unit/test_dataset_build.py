@@ -138,9 +138,18 @@ def test_dicom_segmentations_and_contours_land_on_the_voxels_that_they_name(tmp_
     data = DataSet.open(tmp_path / "out")
     found = {label.key: label for label in data.labels("p1")}
     assert found["heart"].voxels == mask.sum() and found["ptv"].voxels == 16 * 16 - 5 * 6
+    assert (found["heart"].drawn_by.kind, found["ptv"].drawn_by.kind) == ("expert", "person")
     box = found["heart"].box
     corners = series.volume.index_to_world([(9.5, 11.5, 2.5), (19.5, 24.5, 6.5)])
     assert np.allclose(box.centre_ras, corners.mean(axis=0), atol=1e-3)
+
+
+def test_a_dicom_folder_without_a_segmentation_is_refused(tmp_path) -> None:
+    import dicom_series
+
+    folder = phantoms.about(tmp_path / "clinic")
+    dicom_series.save(dicom_series.series(), folder / "p1")
+    assert refused(folder, tmp_path / "out").startswith("p1: There is nothing to import")
 
 
 def rtstruct(path, series, rings) -> None:
