@@ -126,3 +126,14 @@ def test_the_table_shows_every_row(capsys: pytest.CaptureFixture) -> None:
     assert by_name["time at 1200 slices over 300"]["verdict"] == "reached"
     print_table(result)
     assert "no object was found to click on" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:(pydicom|highdicom)")
+@pytest.mark.parametrize("overlap", [False, True])
+def test_the_export_of_a_large_study_is_measured_on_segments_that_overlap_as_wished(overlap: bool) -> None:
+    from ctreasoner.bench.dicom import dicom_export
+
+    found = dicom_export({"size": 64, "slices": 20, "segments": 4, "overlap": overlap})
+    assert found["overlap"] == ("YES" if overlap else "NO")
+    assert found["frames"] >= 4 * 7 and found["megabytes"]["sr"] > 0
+    assert found["wall_s"] >= found["seg_s"] > 0 and found["peak_memory_mb"] > 10

@@ -56,28 +56,28 @@ def measure_all(ct: Path, model: Path, options: argparse.Namespace) -> dict[str,
         "processor": processor_name(), "cores": os.cpu_count(), "threads": threads, "python": platform.python_version()}}
     with tempfile.TemporaryDirectory(prefix="ctreasoner-bench-") as scratch:
         common = {"model": str(model), "ct": str(ct), "threads": threads, "scratch": scratch}
-        result["import"] = _child("imports", {}, threads)
-        result["model_load"] = _child("model_load", common, threads)
+        result["import"] = child("imports", {}, threads)
+        result["model_load"] = child("model_load", common, threads)
         _say(f"a volume of {options.slices[0]} slices")
-        nifti = _child("write_volume", {**common, "slices": options.slices[0]}, threads)["path"]
-        result["cold"] = _child("cold", {**common, "path": nifti}, threads)
+        nifti = child("write_volume", {**common, "slices": options.slices[0]}, threads)["path"]
+        result["cold"] = child("cold", {**common, "path": nifti}, threads)
         result["warm"] = []
         for slices in options.slices:
             _say(f"one object, {slices} slices")
-            result["warm"].append(_child("warm", {**common, "slices": slices, "repeats": options.repeats}, threads))
+            result["warm"].append(child("warm", {**common, "slices": slices, "repeats": options.repeats}, threads))
         _say("all objects of tier A and B")
-        result["all_objects"] = _child("all_objects", {**common, "slices": options.slices[0]}, threads)
+        result["all_objects"] = child("all_objects", {**common, "slices": options.slices[0]}, threads)
         _say("floating point operations of one answer")
-        result["flops"] = _child("flops", {**common, "slices": options.slices[0]}, threads)
+        result["flops"] = child("flops", {**common, "slices": options.slices[0]}, threads)
         if options.rival:
             _say("the sliding window of a plain 3D U-Net")
-            result["rival"] = _child("rival", {"patches": options.patches, "threads": threads,
+            result["rival"] = child("rival", {"patches": options.patches, "threads": threads,
                                                "extent_mm": result["warm"][0]["extent_mm"]}, threads)
     result["rows"] = rows_of(result)
     return result
 
 
-def _child(name: str, arguments: dict[str, Any], threads: int) -> dict[str, Any]:
+def child(name: str, arguments: dict[str, Any], threads: int) -> dict[str, Any]:
     """Run one measurement in a fresh interpreter and return what it printed."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
                    **{key: str(threads) for key in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}}

@@ -20,6 +20,7 @@ import numpy as np
 
 from ..events import Click, Options, Request
 from ..geometry import Volume
+from .dicom import dicom_export
 
 QUESTION, OTHER_QUESTION = "Segment the aorta.", "Segment the heart."
 
@@ -232,7 +233,7 @@ def _peak() -> float:
     return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
-MEASUREMENTS = {f.__name__: f for f in (imports, model_load, write_volume, cold, warm, all_objects, flops, rival)}
+MEASUREMENTS = {f.__name__: f for f in (imports, model_load, write_volume, cold, warm, all_objects, flops, rival, dicom_export)}
 
 
 if __name__ == "__main__":
