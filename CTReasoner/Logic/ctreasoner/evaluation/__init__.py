@@ -70,7 +70,8 @@ def begun(engine: Engine, argv: list[str], out: Path, limited: str) -> dict:
     earlier = _read(out)
     about = earlier.get("about", {})
     same = about.get("model") == engine.model and about.get("limited") == limited
-    commands = [*(about.get("commands", []) if same else []), shlex.join(["ctreasoner", "evaluate", *argv])]
+    words = [Path(word).name if Path(word).is_absolute() else word for word in argv]  # pages tell no folders of a machine
+    commands = [*(about.get("commands", []) if same else []), shlex.join(["ctreasoner", "evaluate", *words])]
     return {**(earlier if same else {}), "about": {
         "model": engine.model, "ctreasoner": __version__, "date": time.strftime("%Y-%m-%d"), "limited": limited,
         "commands": [*dict.fromkeys(commands)]}}
