@@ -92,5 +92,5 @@ clean:
 
 .venv/.dev: .venv/.engine
 	@echo "Setting up .venv: what the tests need (about 1.1 GB more: VTK and Slicer's core, dcmqi, MONAI, pytest)."
-	$(PIP) $(PINS) -e '.[engine,pacs,server,dev]'
+	$(PIP) $(PINS) -e '.[engine,pacs,server,mcp,dev]'
 	@touch $@

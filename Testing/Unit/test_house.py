@@ -22,7 +22,7 @@ PINS = {
 
 
 def test_the_extras_are_these() -> None:
-    assert list(EXTRAS) == ["engine", "pacs", "server", "batch", "train", "dev"]
+    assert list(EXTRAS) == ["engine", "pacs", "server", "mcp", "batch", "train", "dev"]
 
 
 def test_building_never_fetches_torch() -> None:

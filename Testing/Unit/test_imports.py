@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "panel": GROUND | {"client", "scene"},
     "server": FRONT | DOORS | {"client"},   # its engine is the worker process that the panel has
     "batch": FRONT | DOORS,
-    "mcp": FRONT | DOORS,
+    "mcp": FRONT | DOORS | {"client"},      # its export is the worker's
     "__init__": GROUND | {"reasoner", "remote"},
 }
 # what runs in the engine's process, though it lies beside the panel's half of the conversation

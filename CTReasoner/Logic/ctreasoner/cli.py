@@ -1,4 +1,4 @@
-"""The front door for people: ``ctreasoner ask | chat | demo | series | export | import | objects | serve | train | evaluate |
+"""The front door for people: ``ctreasoner ask | chat | demo | series | export | import | objects | serve | mcp | train | evaluate |
 dataset | bench``.
 
 stdout holds the result, stderr the talk. ``--json`` prints the events as JSON lines (or one JSON value) on stdout instead.
@@ -111,6 +111,14 @@ def serve(context: typer.Context) -> None:
     from .server.cli import main as serve_main
 
     _forward(serve_main, context)
+
+
+@app.command(context_settings=ANYTHING)
+def mcp(context: typer.Context) -> None:
+    """Give assistants the tools ask, measure, compare and export (Model Context Protocol, stdio); --help lists the options."""
+    from .mcp import main as mcp_main
+
+    _forward(mcp_main, context)
 
 
 @app.command(context_settings=ANYTHING)
