@@ -4,6 +4,8 @@
 #   make test                                   everything that CI runs
 #   make test-pacs                              the part of it that speaks to a real archive (Orthanc)
 #   make test-server                            the part of it that starts real servers
+#   make fuzz                                   some 100,000 wrong requests to the server
+#   make bench-server                           what the server adds to an answer, and many clients at once
 #   make desktop                                the Slicer module with real views, outside Slicer
 #   make pictures                               the pictures of README and docs
 #   make bench                                  the table of times and memory
@@ -25,10 +27,10 @@ CHECK := $(BIN)/python -m ctreasoner.system
 export CT QUESTION OUT
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pacs test-server desktop pictures bench lint clean
+.PHONY: help demo test test-pacs test-server fuzz bench-server desktop pictures bench lint clean
 
 help:
-	@sed -n '2,11s/^# \{0,1\}//p' Makefile
+	@sed -n '2,12s/^# \{0,1\}//p' Makefile
 
 demo: .venv/.engine
 	@if [ -n "$$CT" ]; then \
@@ -46,6 +48,12 @@ test-pacs: .venv/.dev
 
 test-server: .venv/.dev
 	$(BIN)/python -m pytest Testing/Server
+
+fuzz: .venv/.dev
+	CTREASONER_FUZZ=4000 $(BIN)/python -m pytest Testing/Server/test_fuzz.py
+
+bench-server: .venv/.dev
+	$(BIN)/python Testing/Server/bench_server.py
 
 desktop: .venv/.dev
 	PYTHONPATH=Testing/Host $(BIN)/python -m host

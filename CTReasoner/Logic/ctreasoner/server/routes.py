@@ -13,7 +13,7 @@ from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import FileResponse, PlainTextResponse, StreamingResponse
 
 from ..client.masks import write_crop
 from ..client.protocol import PROTOCOL
@@ -69,10 +69,10 @@ async def ready(server: Here) -> dict[str, str]:
     return {"status": state}
 
 
-@open_to_all.get("/metrics", dependencies=[Depends(operator)], responses={401: REPLIES[401]})
-async def metrics(server: Here) -> Response:
+@open_to_all.get("/metrics", dependencies=[Depends(operator)], responses={401: REPLIES[401]}, response_class=PlainTextResponse)
+async def metrics(server: Here) -> PlainTextResponse:
     """Prometheus text. Needs a token with the role "metrics" where tokens are needed."""
-    return Response(server.metrics.text(), media_type="text/plain; version=0.0.4")
+    return PlainTextResponse(server.metrics.text(), media_type="text/plain; version=0.0.4")
 
 
 @api.get("/info")
