@@ -306,3 +306,19 @@ def test_only_what_can_be_positive_is_resampled_and_nothing_is_lost(turn) -> Non
     assert whole.any() and np.array_equal(whole, part)
     assert size < 0.2 * volume.voxels.size
     assert closer.on_grid(np.full(view.shape, -1.0), view, volume)[0].size == 0
+
+
+def test_a_second_look_is_read_as_if_it_were_the_first(engine) -> None:
+    volume = tiny_model.scan()
+    engine.register(volume)
+    speaker, whole = engine.speaker, engine.eyes.whole(volume)
+    near, nearer = (engine.eyes.see(volume, View(centre_ras=(0, 0, 0), shape=(64,) * 3, spacing_mm=(mm,) * 3)) for mm in (4.0, 3.0))
+    with probe.given_plan(["segment"], ["heart"]):
+        thought = speaker.think(speaker.processor.question("segment the heart"), whole, [], {}, 1)
+    speaker.begin(thought, 1, "heart")
+    alone = speaker.look(thought, nearer, whole), speaker.segment(thought)
+    speaker.begin(thought, 1, "heart")
+    first = speaker.look(thought, near, whole)
+    second = speaker.look(thought, nearer, whole), speaker.segment(thought)
+    assert not torch.allclose(first, alone[0], atol=1e-4)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(alone, second, strict=True))

@@ -7,12 +7,12 @@
 
 After the plan every new object has a block of its own that sees the plan but not the other blocks, and the words come last:
 
-    block   := <obj:n> name state <BOX> (<LOOK> [27 visual tokens] (<BOX> | <LOST>))* (<SEG> [3 region tokens] category*)?
+    block   := <obj:n> name state <BOX> (<LOOK> [27 visual tokens] (<BOX> | <LOST>))? (<SEG> [3 region tokens] category*)?
     words   := <WORDS> (<obj:n> name state category*)* <SAY> (word | <obj:n> | <slot:..>)* <end>
 
-`<ASKED>` stands for something that has no learned name; the words it refers to are pointed at in the prompt. `<THING>` is
-legal only with a click, box or scribble. Numbers cannot be written: pieces with a digit are never allowed, and a slot only
-where it says something of the object that was named last.
+A further look writes the block anew with that look in it. `<ASKED>` stands for something that has no learned name; the words
+it refers to are pointed at in the prompt. `<THING>` is legal only with a click, box or scribble. Numbers cannot be written:
+pieces with a digit are never allowed, and a slot only where it says something of the object that was named last.
 """
 from __future__ import annotations
 

@@ -28,6 +28,8 @@ class Thought:
     cache: DynamicCache
     length: int
     tokens: list[int] = field(default_factory=list)
+    block: tuple[int, str | None] | None = None  # number and key of the object whose block is open
+    looked: bool = False                        # whether that block holds a look
 
 
 class Speaker:
@@ -69,11 +71,18 @@ class Speaker:
     def begin(self, thought: Thought, number: int, key: str | None) -> Tensor:
         """Opens the block of a present object; the code at its first <BOX>."""
         self._back(thought)
+        thought.block, thought.looked = (number, key), False
         return self._feed(thought, [*self.processor.block(number, key, "present"), self.t["<BOX>"]])
 
     @torch.inference_mode()
     def look(self, thought: Thought, sight: Sight, whole: Sight) -> Tensor:
-        """Reads the tokens of a look; the code at the <BOX> behind it."""
+        """Reads the tokens of a look; the code at the <BOX> behind it.
+
+        A further look writes the block anew: the model learned blocks that hold one look, the last.
+        """
+        if thought.looked:
+            self.begin(thought, *thought.block)
+        thought.looked = True
         tokens = self._visual(sight, self.look_tokens, whole)
         look, box = (self.language.embed(torch.tensor([[self.t[t]]])) for t in ("<LOOK>", "<BOX>"))
         return self._run(thought, torch.cat([look, tokens, box], 1))
