@@ -63,10 +63,6 @@ class BoxPool:
     def is_shown(self, name: str) -> bool:
         return name in self._shown
 
-    def node(self, name: str) -> Any:
-        """The ROI node that shows a name, or None."""
-        return self._shown[name][0] if name in self._shown else None
-
     def lose(self, node: Any) -> None:
         """A node is being removed from the scene."""
         self._free = [n for n in self._free if n is not node]

@@ -87,10 +87,7 @@ class Entry:
         """What a tag says; a tag that cannot be read gives an entry with its id alone."""
         known = {f.name for f in fields(cls)}
         content = {name: value for name, value in from_tag(text).items() if name in known}
-        try:
-            return cls(**{**content, "id": finding_id, "segment_id": segment_id})
-        except TypeError:
-            return cls(id=finding_id, segment_id=segment_id)
+        return cls(**{**content, "id": finding_id, "segment_id": segment_id})
 
     def copy(self) -> Entry:
         return replace(self, verdicts=list(self.verdicts), lines=dict(self.lines))

@@ -33,12 +33,6 @@ class Observers:
 
         self._placed.append((subject, subject.AddObserver(event, with_node)))
 
-    def drop(self, subject: Any) -> None:
-        """Take back the observers of one VTK object."""
-        for placed in [p for p in self._placed if p[0] is subject]:
-            subject.RemoveObserver(placed[1])
-            self._placed.remove(placed)
-
     def clear(self) -> None:
         """Take back every observer."""
         for subject, tag in self._placed:

@@ -182,14 +182,6 @@ def fold(turn: Turn, event: ev.Event) -> None:
         handler(turn, event)
 
 
-def compact(events: Iterable[ev.Event]) -> list[Content]:
-    """Looks and boxes of an answer, as little JSON as a replay needs: [{object, why, view, window, boxes}]."""
-    turn = Turn("", "")
-    for event in events:
-        fold(turn, event)
-    return turn.looks
-
-
 def _look(turn: Turn, event: ev.Look) -> None:
     view = {"centre": _short(event.view.centre_ras), "size": _short(event.view.size_mm)}
     if event.view.axes != ev.IDENTITY:
