@@ -44,6 +44,8 @@ def test_a_box_without_a_segment_is_hidden_and_shown_and_leads_to_its_middle(sce
     writer.set_visible(finding.id, True)
     assert writer.finding(finding.id).visible and writer.centre_of(finding.id) == pytest.approx((10.0, 12.0, 14.0))
     assert writer.centre_of("a9.o9") is None
+    tell(writer, heart(tmp_path, ct, "a2"))
+    assert writer.undo() and [f.id for f in writer.findings()] == [finding.id]       # no segment remembers it
 
 
 def test_a_look_of_a_past_answer_is_not_shown_into_an_open_one(scene: Scene, tmp_path: Path) -> None:
