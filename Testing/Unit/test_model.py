@@ -322,3 +322,13 @@ def test_a_second_look_is_read_as_if_it_were_the_first(engine) -> None:
     second = speaker.look(thought, nearer, whole), speaker.segment(thought)
     assert not torch.allclose(first, alone[0], atol=1e-4)
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(alone, second, strict=True))
+
+
+def test_a_new_object_wins_over_a_reference_whatever_number_the_model_expected(engine) -> None:
+    t, speaker = engine.speaker.t, engine.speaker
+    logits = torch.full((len(speaker.processor.tokenizer),), -9.0)
+    logits[t["<obj:3>"]], logits[t["<REF:1>"]], logits[t["<obj:7>"]] = 5.0, 2.0, -3.0
+    allowed = [t["<REF:1>"], t["<REF:2>"], t["<obj:7>"]]
+    assert speaker._choice(logits, allowed) == t["<obj:7>"]              # it counts to 3, the grammar to 7
+    logits[t["<obj:3>"]] = 1.0
+    assert speaker._choice(logits, allowed) == t["<REF:1>"]

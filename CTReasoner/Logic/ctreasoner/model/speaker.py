@@ -39,6 +39,7 @@ class Speaker:
         self.language, self.processor = language, processor
         self.t = processor.ids
         self.whole_tokens, self.look_tokens = whole_tokens, look_tokens
+        self._objects = [self.t[text] for text in grammar.OBJECT_TOKENS]
         self._plain = grammar.plain_tokens(processor.pieces, processor.slots)
 
     @torch.inference_mode()
@@ -55,8 +56,7 @@ class Speaker:
         machine = grammar.PlanGrammar(self.t, self.processor.name_ids, known=known, pointer=bool(points), most_objects=most_objects)
         codes, asked = {}, {}
         while not machine.finished:
-            allowed = machine.allowed()
-            token = allowed[int(logits[0, -1, allowed].argmax())]
+            token = self._choice(logits[0, -1], machine.allowed())
             machine.advance(token)
             logits, states, cache = self.language(self.language.embed(torch.tensor([[token]])), cache=cache)
             if token == self.t["<DET>"]:
@@ -66,6 +66,15 @@ class Speaker:
                     first, last = self.language.pointer(states[0, -1:], words)[0].argmax(-1).tolist()
                     asked[number] = (first, max(first, last))
         return Thought(machine.plan, codes, asked, cache, cache.get_seq_length(), [*question.ids, *machine.plan.tokens])
+
+    def _choice(self, logits: Tensor, allowed: list[int]) -> int:
+        """The likeliest of the allowed tokens. That an object is new is the model's choice, its number is the grammar's count:
+        the one legal <obj:n> stands for all of them."""
+        scores = logits[allowed].clone()
+        for place, token in enumerate(allowed):
+            if token in self._objects:
+                scores[place] = logits[self._objects].logsumexp(0)
+        return allowed[int(scores.argmax())]
 
     @torch.inference_mode()
     def begin(self, thought: Thought, number: int, key: str | None) -> Tensor:

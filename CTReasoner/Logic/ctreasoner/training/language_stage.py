@@ -70,9 +70,9 @@ class SequenceMaker:
         self.t = processor.ids
 
     def draw(self, scene: Scene) -> Sequence:
-        """A third of the sequences end with words, the others with an object's block; one in five starts from a click."""
+        """A third of the sequences end with words, the others with an object's block; three in ten start from a click."""
         rng = self.rng
-        if rng.random() < 0.22 and (scene.objects or len(scene.things[0])):
+        if rng.random() < 0.3 and (scene.objects or len(scene.things[0])):
             return self._from_click(scene)
         dialogue = self.composer.draw()
         sequence = self.plan(dialogue, scene, sighted=rng.random() >= BLIND)
