@@ -130,6 +130,8 @@ def test_what_could_not_be_measured_says_why():
     assert "not measurable (too thin)" in text
     text, _ = render(fill(["The <obj:1> is here. The <slot:segment> has <slot:segment_diameter>. It is soft."], [facts]))
     assert text.count("not measurable") == 1 and text.endswith(" It is soft.")
+    text, _ = render(fill(["It lies <slot:side>."], [Facts(object="o", measured=measured(side=None))]))
+    assert "not measurable" in text
     assert render(fill(["It has <slot:nonsense> and <obj:9>."], [facts]))[0].count("not measurable") == 1
 
 

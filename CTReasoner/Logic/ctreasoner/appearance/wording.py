@@ -143,7 +143,9 @@ def fill_slot(name: str, facts: Facts, objects: Sequence[Facts] = (), askable: S
         return Slot(name=name, text=" x ".join(f"{v:.0f}" for v in facts.box_size_mm) + " mm", kind="object", ref=facts.object)
     if name == "side":
         found = facts.measured.get("side")
-        return _missing(name, "no mask") if found is None else _measured(name, facts, "side", side_words(found.value))
+        if found is None or found.value is None:
+            return _missing(name, getattr(found, "reason", "") or "no mask")
+        return _measured(name, facts, "side", side_words(found.value))
     if SLOTS.get(name):
         return _value(name, facts, SLOTS[name])
     if name in _DERIVED:
