@@ -118,7 +118,7 @@ def test_what_was_known_goes_when_the_ct_changes(panel: Panel) -> None:
 
 def test_what_goes_wrong_stands_in_the_log_and_is_not_tried_again(panel: Panel, monkeypatch) -> None:
     assert wondered(panel)
-    from ctreasoner.client.local import Message
+    from ctreasoner.client.telling import Message
 
     panel.engine._box.append(Message("inside", 2001, facts={"code": "CTR-WRK-012", "sentence": "It stumbled.", "hint": ""}))
     panel.settle()

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import host
 import pytest
 import slicer
-from ctreasoner.client.local import Message
 from ctreasoner.client.packages import Package
+from ctreasoner.client.telling import Message
 from host import slicerapp
 from panel_fixtures import still_window  # noqa: F401 (a fixture)
 

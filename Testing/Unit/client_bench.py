@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ctreasoner.client.local import LocalEngine, Message
+from ctreasoner.client.local import LocalEngine
+from ctreasoner.client.telling import Message
 from ctreasoner.events import LAST_EVENTS, Event, Request
 from fake_engine import phantom_volume
 

@@ -24,7 +24,7 @@ from client_bench import (
     vanishes,
     wait,
 )
-from ctreasoner.client import local
+from ctreasoner.client import local, telling
 from ctreasoner.client.environment import LOGIC, child_environment
 from ctreasoner.client.local import LocalEngine
 from ctreasoner.client.masks import write_crop
@@ -242,10 +242,10 @@ def test_after_a_crash_the_answer_fails_and_the_next_one_has_ct_numbers_and_mask
 def test_a_worker_that_says_nothing_is_mentioned_again_and_again_and_can_be_restarted(engine, monkeypatch):
     ask = engine.ask(question(engine.handed, "stick"), engine.handed)
     begun(engine, ask)
-    monkeypatch.setattr(local, "SILENT_S", 0.01)
+    monkeypatch.setattr(telling, "SILENT_S", 0.01)
     silent = [m.facts for m in wait(engine, lambda m: sum("silent_s" in x.facts for x in m) >= 2) if "silent_s" in m.facts]
     assert silent[0]["state"] == "busy" and "nothing for" in silent[0]["sentence"] and silent[0]["hint"]
-    monkeypatch.setattr(local, "SILENT_S", 1e9)
+    monkeypatch.setattr(telling, "SILENT_S", 1e9)
     pid = engine._process.pid
     engine.restart()
     failed = answered(engine, ask)[-1]

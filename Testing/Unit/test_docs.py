@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ctreasoner import cli
-from ctreasoner.client import local, plan
+from ctreasoner.client import local, plan, telling
 from ctreasoner.client.pythons import NEWEST, OLDEST
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,7 +152,7 @@ def test_keys_and_numbers_are_those_of_the_code() -> None:
     assert f"up to {constant('model/processor.py', 'LONGEST_QUESTION')} characters" in panel
     assert constant("panel/controller.py", "EDIT_QUIET_S") == 2 and "two seconds after" in panel.lower()
     assert local.ACKNOWLEDGE_S == 2 and "after two seconds" in panel and local.STOP_S == 60
-    assert f"each {local.SILENT_S:.0f} seconds" in trouble
+    assert f"each {telling.SILENT_S:.0f} seconds" in trouble
     assert f"about {plan.DOWNLOAD_MB} MB" in tutorial and f"about {plan.DISK_MB:,} MB" in tutorial
     assert f"{plan.DOWNLOAD_MB + plan.DISK_MB:,} MB must be free" in tutorial
     assert f"{'.'.join(map(str, OLDEST))} to {'.'.join(map(str, NEWEST))}" in trouble

@@ -21,11 +21,11 @@ from ..errors import CTReasonerError, InputError, Interrupted, ResourceError
 from ..version import __version__
 from .environment import child_environment
 from .folder import lock
-from .local import Message
 from .packages import REQUIREMENTS
 from .plan import PYTHONS, TOOLS, Plan, Step, engine_folder, environment_folder, free_mb, make_plan
 from .process import LineProcess
 from .pythons import check_engine_python, environment_python
+from .telling import Message
 
 STAMP, LOCK, TEMPORARY = "ctreasoner-engine.json", "installing.lock", "tmp"
 LOG_LINES = 2000

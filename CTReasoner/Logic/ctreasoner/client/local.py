@@ -6,7 +6,6 @@ happened since the last call.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import queue
 import shutil
@@ -25,28 +24,13 @@ from .environment import LOGIC, child_environment
 from .folder import SessionFolder
 from .process import LineProcess
 from .protocol import PROTOCOL, decode, encode
+from .telling import Message, Telling, digest
 from .volumes import VolumeFile, VolumeStore
 
 STATES = ("stopped", "starting", "ready", "busy", "failed")
 ACKNOWLEDGE_S = 2.0     # a cancel that is not acknowledged for so long ends the process
 STOP_S = 60.0           # an answer that goes on so long after its cancel does too, where another question waits for it
-SILENT_S = 20.0         # a worker that is awaited and says nothing is mentioned each time that so much more has passed
 AGAIN = "Ask again: the engine is started anew."
-
-
-@dataclass(frozen=True)
-class Message:
-    """What `poll` returns.
-
-    kind : "state" (facts: state, model, and where there is something to say: code, sentence, hint, silent_s), "event" (ask,
-    event), "exported" (ask; facts: folder, files and notes) or "inside" (ask; facts: states and is_whole); the last two bring
-    code, sentence and hint instead where they failed.
-    """
-
-    kind: str
-    ask: int | None = None
-    event: Event | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -61,7 +45,7 @@ class _Asked:
     cancelled_at: float | None = None
 
 
-class LocalEngine:
+class LocalEngine(Telling):
     """One worker, and the folder of its session (`session`), which goes when this is closed or its program dies.
 
     Parameters
@@ -160,10 +144,10 @@ class LocalEngine:
         return self._workspace(request.volume, request.conversation)
 
     def _workspace(self, volume: str, conversation: str) -> Path:
-        return self._answers(volume) / _digest(conversation)
+        return self._answers(volume) / digest(conversation)
 
     def _answers(self, volume: str) -> Path:
-        return self.session / "answers" / _digest(volume)
+        return self.session / "answers" / digest(volume)
 
     def export(self, volume: VolumeFile, folder: str | os.PathLike, *, conversation: str = "default",
                source: str | Sequence[str] = "", edited: Mapping[str, str | os.PathLike] | None = None,
@@ -330,7 +314,7 @@ class LocalEngine:
         if asked is None or event is None:      # of an answer that is over for the caller
             return
         asked.answer, asked.seq = event.answer, event.seq
-        self._late.append(Message("event", ask, event))
+        self._keep(Message("event", ask, event))
         if isinstance(event, LAST_EVENTS):
             self._closed(ask)
 
@@ -358,7 +342,7 @@ class LocalEngine:
             self._fail(**facts)
 
     def _task_ended(self, ask: int, facts: dict[str, Any]) -> None:
-        self._late.append(Message(self._tasks.pop(ask), ask, facts=dict(facts)))
+        self._keep(Message(self._tasks.pop(ask), ask, facts=dict(facts)))
         self._rest()
 
     def _ended(self, code: int) -> None:
@@ -415,31 +399,16 @@ class LocalEngine:
         if process is not None:
             process.kill()
 
-    def _check_silence(self) -> None:
-        silent = self.silent_s
-        if silent < SILENT_S:
-            self._times_silent = 0
-        elif silent >= (self._times_silent + 1) * SILENT_S:
-            self._times_silent += 1
-            self._late.append(Message("state", facts={
-                "state": self.state, "model": self.model, "silent_s": round(silent, 1), "code": "CTR-WRK-007",
-                "sentence": f"The engine has said nothing for {silent:.0f} seconds.",
-                "hint": "Wait, stop the answer, or restart the engine."}))
-
     def _end(self, ask: int, kind: type[Event], **facts: Any) -> None:
         """End an answer on this side: the panel sees exactly one last event, whatever became of the worker."""
         asked = self._open[ask]
         event = kind(answer=asked.answer or f"ask{ask}", seq=asked.seq + 1, t=round(time.monotonic() - asked.began, 3), **facts)
-        self._late.append(Message("event", ask, event))
+        self._keep(Message("event", ask, event))
         self._closed(ask)
 
     def _closed(self, ask: int) -> None:
         self._open.pop(ask, None)
         self._rest()
-
-    def _rest(self) -> None:
-        if self.state == "busy" and not self.is_busy:
-            self._set("ready")
 
     def _fail(self, code: str, sentence: str, hint: str) -> None:
         self.problem = {"code": code, "sentence": sentence, "hint": hint}
@@ -451,10 +420,5 @@ class LocalEngine:
         self._awaiting_since = time.monotonic()
         self._set(state)
 
-    def _set(self, state: str, **facts: Any) -> None:
-        self.state = state
-        self._late.append(Message("state", facts={"state": state, "model": self.model, **facts}))
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    def _keep(self, message: Message) -> None:
+        self._late.append(message)

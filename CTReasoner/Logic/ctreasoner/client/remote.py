@@ -6,7 +6,6 @@ as voxels and place, without anything else that a DICOM file holds.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import queue
 import threading
@@ -22,8 +21,8 @@ from ..errors import CTReasonerError
 from ..events import LAST_EVENTS, Cancelled, Event, Failed, Request, Started
 from ..geometry import Volume
 from .folder import SessionFolder
-from .local import SILENT_S, Message
 from .masks import read_crop
+from .telling import Message, Telling, digest
 from .volumes import VolumeFile, VolumeStore
 from .wire import NotThere, Wire
 
@@ -42,7 +41,7 @@ class _Asked:
     question: str = ""                  # at the server, once it has been put
 
 
-class RemoteEngine:
+class RemoteEngine(Telling):
     """One server, and a folder for masks that came from it (`session`), which goes when this is closed.
 
     Parameters are those of `wire.Wire`; attributes and methods those of `LocalEngine`. `restart` connects anew.
@@ -96,7 +95,7 @@ class RemoteEngine:
 
     def workspace(self, request: Request) -> Path:
         """Return the folder of the masks of one conversation about one CT; `events.load_mask` takes it."""
-        return self.session / "answers" / _digest(request.volume) / _digest(request.conversation)
+        return self.session / "answers" / digest(request.volume) / digest(request.conversation)
 
     def export(self, volume: VolumeFile, folder: str | os.PathLike, *, conversation: str = "default",
                source: str | Sequence[str] = "", edited: Mapping[str, str | os.PathLike] | None = None,
@@ -119,7 +118,7 @@ class RemoteEngine:
         with self._lock:
             self._count += 1
             ask = self._count
-        self._inbox.put(Message("inside", ask, facts={"states": {}, "is_whole": True}))
+        self._keep(Message("inside", ask, facts={"states": {}, "is_whole": True}))
         return ask
 
     def cancel(self, ask: int) -> None:
@@ -265,7 +264,7 @@ class RemoteEngine:
             facts = dict(_facts(error))
         with self._lock:
             self._exports.discard(ask)
-        self._inbox.put(Message("exported", ask, facts=facts))
+        self._keep(Message("exported", ask, facts=facts))
         self._rest()
 
     def _forget(self, identity: str) -> None:
@@ -285,7 +284,7 @@ class RemoteEngine:
             if isinstance(event, Started):          # whole numbers that came as float32 have another hash there
                 event = replace(event, volume={**event.volume, "identity": asked.volume.identity})
             asked.answer, asked.seq = event.answer, event.seq
-            self._inbox.put(Message("event", ask, event))
+            self._keep(Message("event", ask, event))
             if isinstance(event, LAST_EVENTS):
                 del self._open[ask]
         return True
@@ -297,7 +296,7 @@ class RemoteEngine:
             if asked is not None:
                 passed = round(time.monotonic() - asked.began, 3)
                 event = kind(answer=asked.answer or f"ask{ask}", seq=asked.seq + 1, t=passed, **facts)
-                self._inbox.put(Message("event", ask, event))
+                self._keep(Message("event", ask, event))
         self._rest()
 
     def _busy(self) -> None:
@@ -305,30 +304,13 @@ class RemoteEngine:
         if self.state == "ready":
             self._set("busy")
 
-    def _rest(self) -> None:
-        if self.state == "busy" and not self.is_busy:
-            self._set("ready")
-
-    def _check_silence(self) -> None:
-        silent = self.silent_s
-        if silent < SILENT_S:
-            self._times_silent = 0
-        elif silent >= (self._times_silent + 1) * SILENT_S:
-            self._times_silent += 1
-            self._inbox.put(Message("state", facts={
-                "state": self.state, "model": self.model, "silent_s": round(silent, 1), "code": "CTR-WRK-007",
-                "sentence": f"The engine has said nothing for {silent:.0f} seconds.",
-                "hint": "Wait, stop the answer, or restart the engine."}))
-
     def _set(self, state: str, **facts: Any) -> None:
-        self.state = state
         self._heard = time.monotonic()
-        self._inbox.put(Message("state", facts={"state": state, "model": self.model, **facts}))
+        super()._set(state, **facts)
+
+    def _keep(self, message: Message) -> None:
+        self._inbox.put(message)
 
 
 def _facts(error: CTReasonerError) -> dict[str, str]:
     return {"code": error.code, "sentence": str(error), "hint": error.hint}
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

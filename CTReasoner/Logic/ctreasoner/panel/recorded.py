@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..client.local import Message
+from ..client.telling import Message
 from ..client.volumes import VolumeFile, VolumeStore
 from ..errors import InputError
 from ..events import LAST_EVENTS, Cancelled, Event, Failed, Mask, Request, from_json, read_events, to_json

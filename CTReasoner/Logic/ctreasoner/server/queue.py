@@ -14,8 +14,8 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..client.local import Message
 from ..client.records import number_of
+from ..client.telling import Message
 from ..client.volumes import VolumeFile
 from ..errors import error_of
 from ..events import LAST_EVENTS, Cancelled, Event, Failed, Progress, Request, Started, from_json, to_json

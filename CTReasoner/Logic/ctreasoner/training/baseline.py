@@ -87,45 +87,15 @@ def step_loss(net: UNet, views: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
 def run(settings: Baseline) -> Path:
     """Trains until the time is over; resumes from its own checkpoint. Returns the path of the averaged weights."""
     torch.set_num_threads(settings.threads)
-    out = Path(settings.out)
-    out.mkdir(parents=True, exist_ok=True)
-    pid = common.write_pid(out)
     torch.manual_seed(settings.seed)
     net = UNet().to(memory_format=torch.channels_last_3d)
-    optimiser = torch.optim.AdamW(common.parameter_groups(net, settings.rate, settings.decay), betas=(0.9, 0.98))
-    average, clock, step = common.Average(net), common.Clock(settings.seconds), 0
-    if (state := common.load_state(out / "baseline.pt")) is not None:
-        net.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        average.state, average.steps = state["average"], state["step"]
-        clock.used, step = state["seconds"], state["step"]
-    sampler = Sampler([c for c in training_cases(settings.data) if c.source != "lidc"], settings.seed + step)
+    training = common.Training("baseline", net, settings, every=50)
+    sampler = Sampler([c for c in training_cases(settings.data) if c.source != "lidc"], settings.seed + training.step)
     thorax = sampler.mixture[0] / (sampler.mixture[0] + sampler.mixture[1])
-    curve, means, since = common.Curve(out, "baseline"), common.Means(), clock.used
-
-    def save() -> None:
-        common.save_state(out / "baseline.pt", model=net.state_dict(), optimiser=optimiser.state_dict(), average=average.state,
-                          seconds=clock.used, step=step, views=step * settings.batch, seed=settings.seed)
-
-    while (fraction := clock.tick()) < 1.0:
-        common.set_rate(optimiser, clock.rate(fraction, step, settings.warm_up))
+    for _ in training.steps():
         loss = step_loss(net, [draw(sampler, thorax) for _ in range(settings.batch)])
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        if torch.isfinite(norm):
-            optimiser.step()
-        average.update(net)
-        step += 1
-        means.add({"mask": float(loss.detach())})
-        if step % 50 == 0:
-            curve.add(step=step, seconds=round(clock.used), **means.take())
-        if clock.used - since > 240:
-            since = clock.used
-            save()
-    save()
-    pid.unlink(missing_ok=True)
-    return out / "baseline.pt"
+        training.learn(loss, {"mask": float(loss.detach())})
+    return training.path
 
 
 # a scan -----------------------------------------------------------------------------------------------------

@@ -5,10 +5,13 @@ import json
 import math
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+SAVE_S = 240.0               # a checkpoint is written each time that so much more has passed
 
 
 class Clock:
@@ -108,3 +111,51 @@ def write_pid(folder: Path) -> Path:
     path = folder / "train.pid"
     path.write_text(str(os.getpid()))
     return path
+
+
+class Training:
+    """One resumable training of a module: rates, average, curve, checkpoints and the pid file; a stage gives the losses.
+
+    `settings` hold out, seconds, rate, warm_up, decay, batch and seed; the checkpoint is out/<name>.pt.
+    """
+
+    def __init__(self, name: str, module: nn.Module, settings, every: int):
+        self.module, self.settings, self.every = module, settings, every
+        self.out = Path(settings.out)
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.path, self.pid = self.out / f"{name}.pt", write_pid(self.out)
+        self.optimiser = torch.optim.AdamW(parameter_groups(module, settings.rate, settings.decay), betas=(0.9, 0.98))
+        self.average, self.clock, self.step = Average(module), Clock(settings.seconds), 0
+        if (state := load_state(self.path)) is not None:
+            module.load_state_dict(state["model"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.average.state, self.average.steps = state["average"], state["step"]
+            self.clock.used, self.step = state["seconds"], state["step"]
+        self.curve, self.means, self.saved = Curve(self.out, name), Means(), self.clock.used
+
+    def steps(self) -> Iterator[int]:
+        """The number of each step until the time is over; then the last checkpoint is written and the pid file goes."""
+        while (fraction := self.clock.tick()) < 1.0:
+            set_rate(self.optimiser, self.clock.rate(fraction, self.step, self.settings.warm_up))
+            yield self.step
+        self._save()
+        self.pid.unlink(missing_ok=True)
+
+    def learn(self, loss: Tensor, parts: dict[str, float]) -> None:
+        """One step down; gradients that are not finite are left out."""
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if torch.isfinite(nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)):
+            self.optimiser.step()
+        self.average.update(self.module)
+        self.step += 1
+        self.means.add(parts)
+        if self.step % self.every == 0:
+            self.curve.add(step=self.step, seconds=round(self.clock.used), **self.means.take())
+        if self.clock.used - self.saved > SAVE_S:
+            self.saved = self.clock.used
+            self._save()
+
+    def _save(self) -> None:
+        save_state(self.path, model=self.module.state_dict(), optimiser=self.optimiser.state_dict(), average=self.average.state,
+                   seconds=self.clock.used, step=self.step, views=self.step * self.settings.batch, seed=self.settings.seed)

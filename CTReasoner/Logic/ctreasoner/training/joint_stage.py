@@ -120,9 +120,6 @@ def run(settings: JointStage) -> Path:
     """Trains until the time is over; resumes from its own checkpoint. Returns the path of the averaged weights."""
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
-    out = Path(settings.out)
-    out.mkdir(parents=True, exist_ok=True)
-    pid = common.write_pid(out)
     processor = CTReasonerProcessor.from_pretrained(settings.processor)
     config = CTReasonerConfig(objects=list(OBJECTS))
     config.text_config.vocab_size = len(processor.tokenizer)
@@ -130,42 +127,21 @@ def run(settings: JointStage) -> Path:
     _warm_start(model, settings)
     scenes = make_scenes(settings.data, model["vision"], 200, settings.seed, Path(settings.scenes))
     model["vision"].to(memory_format=torch.channels_last_3d)
-    optimiser = torch.optim.AdamW(common.parameter_groups(model, settings.rate, settings.decay), betas=(0.9, 0.98))
-    average, clock, step = common.Average(model), common.Clock(settings.seconds), 0
-    if (state := common.load_state(out / "joint.pt")) is not None:
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        average.state, average.steps, clock.used, step = state["average"], state["step"], state["seconds"], state["step"]
-    cases = training_cases(settings.data)
-    sampler, rng = Sampler(cases, settings.seed + 1000 + step), random.Random(settings.seed + step)
-    maker = SequenceMaker(processor, Composer(processor, settings.seed + step), rng)
+    training = common.Training("joint", model, settings, every=25)
+    cases, seed = training_cases(settings.data), settings.seed + training.step
+    sampler, rng = Sampler(cases, seed + 1000), random.Random(seed)
+    maker = SequenceMaker(processor, Composer(processor, seed), rng)
     asker, pad = Asker(maker, scenes, rng), processor.ids["<pad>"]
-    generator = torch.Generator().manual_seed(settings.seed + step)
-    curve, means, since = common.Curve(out, "joint"), common.Means(), clock.used
+    generator = torch.Generator().manual_seed(seed)
     pool: list[list[Sequence]] = []
-    while (fraction := clock.tick()) < 1.0:
-        common.set_rate(optimiser, clock.rate(fraction, step, settings.warm_up))
+    for _ in training.steps():
         samples = [sampler.draw() for _ in range(settings.batch)]
         pool = pool or drawn_batches(maker, scenes, settings.texts, rng)
         codes, asked = joint_codes(samples, asker, model["language"], model["codes"], pad, generator, settings.asks)
         said, parts, _ = text_loss(model["language"], pool.pop(), pad, model["codes"].identities())
         seen, more = step_loss(model["vision"], batch(samples), codes)
-        optimiser.zero_grad(set_to_none=True)
-        (seen + 0.5 * (asked + said)).backward()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        if torch.isfinite(norm):
-            optimiser.step()
-        average.update(model)
-        step += 1
-        means.add({**parts, **more})
-        if step % 25 == 0:
-            curve.add(step=step, seconds=round(clock.used), **means.take())
-        if clock.used - since > 240:
-            since = clock.used
-            _save(out, model, optimiser, average, clock, step)
-    _save(out, model, optimiser, average, clock, step)
-    pid.unlink(missing_ok=True)
-    return out / "joint.pt"
+        training.learn(seen + 0.5 * (asked + said), {**parts, **more})
+    return training.path
 
 
 def _warm_start(model: nn.ModuleDict, settings: JointStage) -> None:
@@ -176,8 +152,3 @@ def _warm_start(model: nn.ModuleDict, settings: JointStage) -> None:
     vision = torch.load(settings.vision, weights_only=True)["average"]
     language = torch.load(settings.language, weights_only=True)["average"]
     model.load_state_dict({**vision, **{f"language.{k}": v for k, v in language.items()}})
-
-
-def _save(out: Path, model, optimiser, average, clock, step) -> None:
-    common.save_state(out / "joint.pt", model=model.state_dict(), optimiser=optimiser.state_dict(),
-                      average=average.state, seconds=clock.used, step=step)

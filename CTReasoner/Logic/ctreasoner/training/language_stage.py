@@ -275,7 +275,6 @@ def run(settings: LanguageStage) -> Path:
     torch.manual_seed(settings.seed)
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
-    pid = common.write_pid(out)
     start = Path(settings.start) if settings.start else None
     processor = CTReasonerProcessor.from_pretrained(start.parent / "processor") if start else make_processor(settings.seed)
     processor.save_pretrained(out / "processor")
@@ -286,40 +285,12 @@ def run(settings: LanguageStage) -> Path:
     language = Language(config)
     if start:
         language.load_state_dict(torch.load(start, weights_only=True)["average"])
-    optimiser = torch.optim.AdamW(common.parameter_groups(language, settings.rate, settings.decay), betas=(0.9, 0.98))
-    average, clock, step = common.Average(language), common.Clock(settings.seconds), 0
-    if (state := common.load_state(out / "language.pt")) is not None:
-        language.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        average.state, average.steps, clock.used, step = state["average"], state["step"], state["seconds"], state["step"]
-    rng = random.Random(settings.seed + step)
-    composer = Composer(processor, settings.seed + step)
-    maker, curve = SequenceMaker(processor, composer, rng), common.Curve(out, "language")
-    means, since = common.Means(), clock.used
+    training = common.Training("language", language, settings, every=25)
+    rng = random.Random(settings.seed + training.step)
+    maker = SequenceMaker(processor, Composer(processor, settings.seed + training.step), rng)
     pool: list[list[Sequence]] = []
-    while (fraction := clock.tick()) < 1.0:
-        common.set_rate(optimiser, clock.rate(fraction, step, settings.warm_up))
-        if not pool:
-            pool = drawn_batches(maker, cache, settings.batch, rng)
-        sequences = pool.pop()
-        loss, parts, _ = text_loss(language, sequences, processor.ids["<pad>"], identities)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(language.parameters(), 1.0)
-        optimiser.step()
-        average.update(language)
-        step += 1
-        means.add(parts)
-        if step % 25 == 0:
-            curve.add(step=step, seconds=round(clock.used), **means.take())
-        if clock.used - since > 240:
-            since = clock.used
-            _save(out, language, optimiser, average, clock, step)
-    _save(out, language, optimiser, average, clock, step)
-    pid.unlink(missing_ok=True)
-    return out / "language.pt"
-
-
-def _save(out: Path, language, optimiser, average, clock, step) -> None:
-    common.save_state(out / "language.pt", model=language.state_dict(), optimiser=optimiser.state_dict(),
-                      average=average.state, seconds=clock.used, step=step)
+    for _ in training.steps():
+        pool = pool or drawn_batches(maker, cache, settings.batch, rng)
+        loss, parts, _ = text_loss(language, pool.pop(), processor.ids["<pad>"], identities)
+        training.learn(loss, parts)
+    return training.path

@@ -91,9 +91,6 @@ def step_loss(vision: VisionModel, data: dict[str, Tensor], codes: Tensor) -> tu
 def run(settings: VisionStage) -> Path:
     """Trains until the time is over; resumes from its own checkpoint. Returns the path of the averaged weights."""
     torch.set_num_threads(settings.threads)
-    out = Path(settings.out)
-    out.mkdir(parents=True, exist_ok=True)
-    pid = common.write_pid(out)
     torch.manual_seed(settings.seed)
     generator = torch.Generator().manual_seed(settings.seed)
     vision, table = VisionModel(), CodeTable()
@@ -101,37 +98,9 @@ def run(settings: VisionStage) -> Path:
     if settings.start:
         both.load_state_dict(torch.load(settings.start, weights_only=True)["average"])
     both.to(memory_format=torch.channels_last_3d)
-    optimiser = torch.optim.AdamW(common.parameter_groups(both, settings.rate, settings.decay), betas=(0.9, 0.98))
-    average, clock, step = common.Average(both), common.Clock(settings.seconds), 0
-    if (state := common.load_state(out / "vision.pt")) is not None:
-        both.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        average.state, average.steps = state["average"], state["step"]
-        clock.used, step = state["seconds"], state["step"]
-    sampler = Sampler(training_cases(settings.data), settings.seed + step)
-    curve, means, since = common.Curve(out, "vision"), common.Means(), clock.used
-    while (fraction := clock.tick()) < 1.0:
-        common.set_rate(optimiser, clock.rate(fraction, step, settings.warm_up))
+    training = common.Training("vision", both, settings, every=50)
+    sampler = Sampler(training_cases(settings.data), settings.seed + training.step)
+    for _ in training.steps():
         samples = [sampler.draw() for _ in range(settings.batch)]
-        total, parts = step_loss(vision, batch(samples), table(samples, generator))
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        norm = nn.utils.clip_grad_norm_(both.parameters(), 1.0)
-        if torch.isfinite(norm):
-            optimiser.step()
-        average.update(both)
-        step += 1
-        means.add(parts)
-        if step % 50 == 0:
-            curve.add(step=step, seconds=round(clock.used), **means.take())
-        if clock.used - since > 240:
-            since = clock.used
-            _save(out, both, optimiser, average, clock, step)
-    _save(out, both, optimiser, average, clock, step)
-    pid.unlink(missing_ok=True)
-    return out / "vision.pt"
-
-
-def _save(out: Path, both, optimiser, average, clock, step) -> None:
-    common.save_state(out / "vision.pt", model=both.state_dict(), optimiser=optimiser.state_dict(),
-                      average=average.state, seconds=clock.used, step=step)
+        training.learn(*step_loss(vision, batch(samples), table(samples, generator)))
+    return training.path
