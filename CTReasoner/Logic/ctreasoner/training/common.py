@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 SAVE_S = 240.0               # a checkpoint is written each time that so much more has passed
@@ -74,6 +75,24 @@ def save_state(path: Path, **state) -> None:
 
 def load_state(path: Path) -> dict | None:
     return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+
+
+def start_of(path: str, prefixes: tuple[str, ...]) -> dict[str, Tensor]:
+    """Averaged weights to start from, of a checkpoint or a model folder: those whose names begin with one of the prefixes.
+
+    The stage "language" stores its names without the prefix, and gets them so. A folder's code table lies in its
+    training_state.json (the engine has no use for it).
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        state = torch.load(path, map_location="cpu", weights_only=True)["average"]
+    else:
+        state = {k: v.float() for part in sorted(folder.glob("*.safetensors")) for k, v in load_file(part).items()}
+        state["language.model.lm_head.weight"] = state["language.model.model.embed_tokens.weight"]      # tied, stored once
+        state["codes.table"] = torch.tensor(json.loads((folder / "training_state.json").read_text())["codes"])
+    if prefixes == ("language.",):
+        return {k.removeprefix("language."): v for k, v in state.items() if not k.startswith(("vision.", "codes."))}
+    return {k: v for k, v in state.items() if k.startswith(prefixes)}
 
 
 class Means:

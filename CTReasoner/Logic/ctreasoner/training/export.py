@@ -12,6 +12,7 @@ from ctreasoner.dataset.prepare import OBJECTS
 from ctreasoner.model.config import CTReasonerConfig
 from ctreasoner.model.language import CTReasonerForConditionalGeneration
 from ctreasoner.model.processor import CTReasonerProcessor
+from ctreasoner.training import common
 
 SHARD = "12MB"
 
@@ -28,6 +29,11 @@ class Export:
     calibration: str = ""
 
 
+def _stage(name: str, path: str) -> dict:
+    state = torch.load(path, weights_only=True)
+    return {"stage": name, "steps": state["step"], "seconds": round(state["seconds"]), "views": state["views"], "seed": state["seed"]}
+
+
 def run(settings: Export) -> Path:
     """Writes the folder; an earlier one of the same name is replaced only when the new one is complete."""
     processor = CTReasonerProcessor.from_pretrained(settings.processor)
@@ -35,21 +41,20 @@ def run(settings: Export) -> Path:
     config = CTReasonerConfig(objects=list(OBJECTS), name=settings.name, calibration=calibration)
     config.text_config.vocab_size = len(processor.tokenizer)
     model = CTReasonerForConditionalGeneration(config)
-    if settings.joint:
-        state = torch.load(settings.joint, weights_only=True)
-        weights = {k: v for k, v in state["average"].items() if not k.startswith("codes.")}
-        stages = {"joint": {"step": state["step"], "seconds": round(state["seconds"])}}
-    else:
-        vision, language = (torch.load(p, weights_only=True) for p in (settings.vision, settings.language))
-        weights = {k: v for k, v in vision["average"].items() if k.startswith("vision.")}
-        weights |= {f"language.{k}": v for k, v in language["average"].items()}
-        stages = {n: {"step": s["step"], "seconds": round(s["seconds"])} for n, s in (("vision", vision), ("language", language))}
+    names = {"joint": settings.joint} if settings.joint else {"vision": settings.vision, "language": settings.language}
+    paths = [settings.joint] * 2 if settings.joint else [settings.vision, settings.language]
+    seen = common.start_of(paths[0], ("vision.", "codes."))
+    codes = seen.pop("codes.table")
+    spoken = common.start_of(paths[1], ("language.",))
+    weights = seen | {f"language.{k}": v for k, v in spoken.items()}
+    stages = [_stage(name, path) for name, path in names.items()]
     model.load_state_dict(weights)
     out, temporary = Path(settings.out), Path(settings.out + ".new")
     shutil.rmtree(temporary, ignore_errors=True)
     model.half().save_pretrained(temporary, max_shard_size=SHARD)
     processor.save_pretrained(temporary)
-    (temporary / "training_state.json").write_text(json.dumps(stages, indent=1) + "\n")
+    (temporary / "training_state.json").write_text(json.dumps(
+        {"stages": stages, "codes": [[round(v, 4) for v in row] for row in codes.tolist()]}) + "\n")
     for kept in ("README.md",):
         if (out / kept).exists():
             shutil.copy(out / kept, temporary / kept)

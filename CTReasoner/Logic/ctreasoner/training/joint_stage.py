@@ -135,7 +135,7 @@ def run(settings: JointStage) -> Path:
     generator = torch.Generator().manual_seed(seed)
     pool: list[list[Sequence]] = []
     for _ in training.steps():
-        samples = [sampler.draw() for _ in range(settings.batch)]
+        samples = sampler.batch(settings.batch)
         pool = pool or drawn_batches(maker, scenes, settings.texts, rng)
         codes, asked = joint_codes(samples, asker, model["language"], model["codes"], pad, generator, settings.asks)
         said, parts, _ = text_loss(model["language"], pool.pop(), pad, model["codes"].identities())
@@ -149,6 +149,6 @@ def _warm_start(model: nn.ModuleDict, settings: JointStage) -> None:
     if settings.start:
         model.load_state_dict(torch.load(settings.start, weights_only=True)["average"])
         return
-    vision = torch.load(settings.vision, weights_only=True)["average"]
-    language = torch.load(settings.language, weights_only=True)["average"]
+    vision = common.start_of(settings.vision, ("vision.", "codes."))
+    language = common.start_of(settings.language, ("language.",))
     model.load_state_dict({**vision, **{f"language.{k}": v for k, v in language.items()}})

@@ -43,7 +43,7 @@ class LanguageStage:
     batch: int = 32
     seed: int = 2
     threads: int = 2
-    start: str = ""                   # an earlier language.pt to warm-start from, its processor beside it
+    start: str = ""                   # an earlier language.pt (its processor beside it) or a model folder to warm-start from
 
 
 @dataclass
@@ -239,9 +239,9 @@ def make_processor(seed: int, texts: int = 60000) -> CTReasonerProcessor:
 
 
 def load_vision(path: str) -> tuple[VisionModel, Tensor]:
-    """The averaged vision model of stage 1 and its code table's identities [objects, 64]."""
+    """The averaged vision model of stage 1 (or of a model folder) and its code table's identities [objects, 64]."""
     both = nn.ModuleDict({"vision": VisionModel(), "codes": CodeTable()})
-    both.load_state_dict(torch.load(path, weights_only=True)["average"])
+    both.load_state_dict(common.start_of(path, ("vision.", "codes.")))
     return both["vision"].eval(), both["codes"].identities().detach()
 
 
@@ -276,7 +276,8 @@ def run(settings: LanguageStage) -> Path:
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     start = Path(settings.start) if settings.start else None
-    processor = CTReasonerProcessor.from_pretrained(start.parent / "processor") if start else make_processor(settings.seed)
+    beside = start and (start if start.is_dir() else start.parent / "processor")
+    processor = CTReasonerProcessor.from_pretrained(beside) if beside else make_processor(settings.seed)
     processor.save_pretrained(out / "processor")
     vision, identities = load_vision(settings.vision)
     cache = make_scenes(settings.data, vision, settings.scenes, settings.seed, out / "scenes.pt")
@@ -284,7 +285,7 @@ def run(settings: LanguageStage) -> Path:
     config.text_config.vocab_size = len(processor.tokenizer)
     language = Language(config)
     if start:
-        language.load_state_dict(torch.load(start, weights_only=True)["average"])
+        language.load_state_dict(common.start_of(settings.start, ("language.",)))
     training = common.Training("language", language, settings, every=25)
     rng = random.Random(settings.seed + training.step)
     maker = SequenceMaker(processor, Composer(processor, settings.seed + training.step), rng)

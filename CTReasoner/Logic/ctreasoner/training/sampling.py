@@ -15,6 +15,7 @@ from ctreasoner.training import augment
 from ctreasoner.training.views import Pose, Prepared, cut, faces_of
 
 SIDE = 64                                              # voxels of a training view
+TALL = (48, 48, 112)                                   # as many voxels for what is long and thin: a whole oesophagus at 2.2 mm
 QUERIES = 4
 THING = "thing"
 CODES = (*OBJECTS, THING)                              # rows of the code table
@@ -40,6 +41,7 @@ class Sample:
     faces: Tensor                    # [k, 3, 2] voxels
     overflow: Tensor                 # [k, 3, 2] bool
     box_weight: Tensor               # [k]
+    corrected: bool = False          # the model's own mask is corrected by clicks before the loss is taken
 
 
 @dataclass
@@ -64,6 +66,14 @@ class Sampler:
         self.nodules = [c for c in cases if c.source == "lidc"]
         self.mixture, self.overview_share = mixture, overview
 
+    def batch(self, size: int) -> list[Sample]:
+        """Samples of one shape: three batches of ten are tall looks."""
+        if self.rng.random() < 0.3:
+            pools = (self.thorax, self.thorax, self.thorax, self.neck)
+            drawn = [pools[self.rng.integers(len(pools))] for _ in range(size)]
+            return [self.look(pool[self.rng.integers(len(pool))], TALL) for pool in drawn]
+        return [self.draw() for _ in range(size)]
+
     def draw(self) -> Sample:
         kind = self.rng.choice(3, p=self.mixture)
         if kind == 2:
@@ -80,8 +90,8 @@ class Sampler:
         pose, z_range = self.overview_pose(case)
         return self._sample(case, pose, z_range, whole=True)
 
-    def look(self, case: Prepared) -> Sample:
-        return self._sample(case, self.look_pose(case))
+    def look(self, case: Prepared, shape: tuple[int, int, int] = (SIDE,) * 3) -> Sample:
+        return self._sample(case, self.look_pose(case, shape=shape))
 
     def overview_pose(self, case: Prepared) -> tuple[Pose, tuple[int, int] | None]:
         """The whole scan, a part of it cut along z, or a part that an object lies beyond; at 4.5 to 8 mm."""
@@ -111,20 +121,20 @@ class Sampler:
         parts = [(a, b) for a, b in parts if (b - a) * mm >= 45]
         return parts[rng.integers(len(parts))] if parts else None
 
-    def look_pose(self, case: Prepared, key: str | None = None) -> Pose:
+    def look_pose(self, case: Prepared, key: str | None = None, shape: tuple[int, int, int] = (SIDE,) * 3) -> Pose:
         """A close view round the spacing at which the engine looks: shared by several objects, centred on none in particular."""
         rng = self.rng
         if key is None:
             thin = "esophagus" in case.present and rng.random() < 0.25          # the hardest to learn
             key = "esophagus" if thin else case.present[rng.integers(len(case.present))]
         lower, upper = case.boxes[key]
-        low, high = (2.5, 3.8) if case.source == "segthor" else (2.2, 3.5)
+        low, high = (1.9, 3.4) if case.source == "segthor" else (2.2, 3.5)
         spacing = math.exp(rng.uniform(math.log(low), math.log(high)))
         centre = lower + (upper - lower) * rng.uniform(0.0, 1.0, 3)
-        middle, reach = (lower + upper) / 2, 0.25 * SIDE * spacing
+        middle, reach = (lower + upper) / 2, 0.25 * spacing * np.array(shape)
         if rng.random() < 0.5:
             centre = middle + rng.uniform(-reach, reach, 3)
-        return Pose(centre, spacing, (SIDE,) * 3, augment.random_matrix(rng))
+        return Pose(centre, spacing, shape, augment.random_matrix(rng))
 
     def nodule(self, case: Prepared) -> Sample:
         """A nodule crop, off centre, found by a click; outside the crop nothing is known."""
@@ -138,7 +148,8 @@ class Sampler:
         prompt = self._click_prompt(masks[0]) if masks[0].max() > 0.5 else prompting.empty(hu.shape)
         hu = augment.scanner(hu, rng, soft_source=False)
         keys = ["lung_nodule", THING if rng.random() < 0.6 else None]
-        return self.finish(hu, prompt, keys, masks.repeat(2, 1, 1, 1), inside, [1.0, 1.0])
+        corrected = bool(masks[0].max() > 0.5) and rng.random() < 0.4
+        return self.finish(hu, prompt, keys, masks.repeat(2, 1, 1, 1), inside, [1.0, 1.0], corrected=corrected)
 
     # queries and targets ------------------------------------------------------------------------------------
 
@@ -161,7 +172,7 @@ class Sampler:
             hu = augment.recontrast(hu, named["aorta"], named["heart"], rng)
         erased = None
         candidates = [key for key in ERASABLE if share.get(key, 0) > 0.5]
-        if candidates and rng.random() < 0.08:
+        if candidates and rng.random() < 0.14:
             erased = candidates[rng.integers(len(candidates))]
             hu = augment.erase(hu, named[erased], rng)
         if z_range is None and rng.random() < 0.25 and (seen := [key for key in named if share[key] > 0.05 and key != erased]):
@@ -176,7 +187,7 @@ class Sampler:
         rng = self.rng
         picture = self.picture(case, pose, z_range)
         named, share = picture.masks, picture.share
-        if not whole and rng.random() < 0.16:
+        if not whole and rng.random() < 0.22:
             seen = [key for key in named if share[key] > 0.05 and key != picture.erased and named[key].max() > 0.9]
             if seen:
                 key = seen[rng.integers(len(seen))]
@@ -212,12 +223,11 @@ class Sampler:
         return keys, targets, shares
 
     def _clicked(self, hu: Tensor, mask: Tensor, key: str, share: float) -> Sample:
-        """One object asked by a click, as itself and as a thing; half of the time an earlier mask is corrected."""
-        prompt = self._click_prompt(mask)
-        if self.rng.random() < 0.5:
-            prompt = self._correction(mask)
+        """One object asked by a click, as itself and as a thing; mostly an earlier mask is corrected, made up or the model's own."""
+        kind = self.rng.random()
+        prompt = self._correction(mask) if kind < 0.25 else self._click_prompt(mask)
         return self.finish(hu, prompt, [key, THING], mask.repeat(2, 1, 1, 1), torch.ones_like(hu, dtype=torch.bool),
-                            [max(share, 0.2)] * 2)
+                            [max(share, 0.2)] * 2, corrected=kind > 0.5)
 
     def _click_prompt(self, mask: Tensor) -> Tensor:
         prompt = prompting.empty(mask.shape)
@@ -243,7 +253,7 @@ class Sampler:
         if len(places):
             prompting.add_point(prompt, channel, places[self.rng.integers(len(places))].tolist())
 
-    def finish(self, hu, prompt, keys, masks, known, shares, erased=None) -> Sample:
+    def finish(self, hu, prompt, keys, masks, known, shares, erased=None, corrected=False) -> Sample:
         while len(keys) < QUERIES:                     # padded with false codes: every view has the same k
             keys, shares = [*keys, None], [*shares, 0.0]
             masks = torch.cat([masks, torch.zeros_like(masks[:1])])
@@ -269,4 +279,5 @@ class Sampler:
             if found is not None:
                 faces[i], overflow[i] = torch.from_numpy(found[0]), torch.from_numpy(found[1])
                 box_weight[i] = float(visible > 0.05)
-        return Sample(hu, prompt, list(keys), masks, known, mask_weight, state, state_weight, faces, overflow, box_weight)
+        return Sample(hu, prompt, list(keys), masks, known, mask_weight, state, state_weight, faces, overflow, box_weight,
+                      corrected)

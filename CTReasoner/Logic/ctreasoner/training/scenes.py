@@ -14,7 +14,7 @@ from torch import Tensor
 from ctreasoner.appearance.attributes import attributes_for, nodule_labels, rule
 from ctreasoner.model.language import point_features, pooled_tokens, region_features, token_places
 from ctreasoner.model.vision import VisionModel
-from ctreasoner.training.sampling import SIDE, Picture, Sampler
+from ctreasoner.training.sampling import SIDE, TALL, Picture, Sampler
 from ctreasoner.training.views import Pose, Prepared, cut
 from ctreasoner.vocabulary import Vocabulary
 
@@ -87,7 +87,7 @@ class SceneMaker:
     def _seen(self, case: Prepared, key: str, flip: bool, pose: Pose, points, share: float) -> Seen:
         from ctreasoner.training.sampling import PAIRS
         stored = PAIRS.get(key, key) if flip else key
-        close = self.sampler.look_pose(case, stored)
+        close = self.sampler.look_pose(case, stored, TALL if self.rng.random() < 0.4 else (SIDE,) * 3)
         picture = self.sampler.picture(case, close, None, flip)
         features = self.vision.encode(picture.hu[None, None])
         mask = picture.masks[key]

@@ -4,11 +4,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ctreasoner.model.vision import VisionModel
-from ctreasoner.training import common, losses
+from ctreasoner.model import prompting
+from ctreasoner.model.vision import Features, VisionModel
+from ctreasoner.training import augment, common, losses
 from ctreasoner.training.sampling import CODES, QUERIES, Sample, Sampler
 from ctreasoner.training.views import training_cases
 
@@ -28,7 +30,7 @@ class VisionStage:
     batch: int = 2
     seed: int = 1
     threads: int = 2
-    start: str = ""                   # an earlier vision.pt to warm-start from
+    start: str = ""                   # an earlier vision.pt, or a model folder, to warm-start from
 
 
 class CodeTable(nn.Module):
@@ -70,6 +72,7 @@ def batch(samples: list[Sample]) -> dict[str, Tensor]:
     out = {name: value.flatten(0, 1) for name, value in stacked.items()}
     out["hu"] = torch.stack([s.hu for s in samples])[:, None]
     out["prompt"] = torch.stack([s.prompt for s in samples])
+    out["corrected"] = torch.tensor([s.corrected for s in samples])
     out["known"] = torch.stack([s.known for s in samples])[:, None].expand(-1, QUERIES, -1, -1, -1).flatten(0, 1).float()
     return out
 
@@ -77,7 +80,10 @@ def batch(samples: list[Sample]) -> dict[str, Tensor]:
 def step_loss(vision: VisionModel, data: dict[str, Tensor], codes: Tensor) -> tuple[Tensor, dict[str, float]]:
     """Total loss of one batch of views, and its parts."""
     prompt = data["prompt"] if data["prompt"].any() else None
-    pixels = vision.decode(vision.encode(data["hu"]), prompt)
+    features = vision.encode(data["hu"])
+    if data["corrected"].any():
+        prompt = correction(vision, features, data, codes)
+    pixels = vision.decode(features, prompt)
     context = vision.look(pixels, codes)
     logits = vision.masks(pixels, context, codes).flatten(0, 1)
     parts = {"mask": losses.mask_loss(logits, data["masks"], data["mask_weight"], data["known"]),
@@ -88,6 +94,29 @@ def step_loss(vision: VisionModel, data: dict[str, Tensor], codes: Tensor) -> tu
     return total, {k: float(v.detach()) for k, v in parts.items()}
 
 
+@torch.no_grad()
+def correction(vision: VisionModel, features: Features, data: dict[str, Tensor], codes: Tensor) -> Tensor:
+    """The prompts, where a sample says so, with the model's own mask of its first or second query and a click where it is most wrong.
+
+    A user clicks into the largest error; three times in ten a second click follows where the other kind of error is largest.
+    """
+    pixels = vision.decode(features, data["prompt"])
+    logits = vision.masks(pixels, vision.look(pixels, codes), codes)
+    prompts = data["prompt"].clone()
+    for row in data["corrected"].nonzero()[:, 0].tolist():
+        guess = logits[row, int(torch.randint(2, ()))] > 0
+        true = data["masks"].unflatten(0, logits.shape[:2])[row, 0] > 0.5
+        errors = {"click_positive": true & ~guess, "click_negative": guess & ~true}
+        depth = {name: augment.blur(error.float(), 5) * error for name, error in errors.items()}
+        worst = sorted(depth, key=lambda name: float(depth[name].sum()), reverse=True)
+        for name in worst[:2 if float(torch.rand(())) < 0.3 else 1]:
+            if depth[name].any():
+                where = np.unravel_index(int(depth[name].argmax()), guess.shape)
+                prompting.add_point(prompts[row], name, tuple(float(i) for i in where))
+        prompting.set_mask(prompts[row], guess)
+    return prompts
+
+
 def run(settings: VisionStage) -> Path:
     """Trains until the time is over; resumes from its own checkpoint. Returns the path of the averaged weights."""
     torch.set_num_threads(settings.threads)
@@ -96,11 +125,11 @@ def run(settings: VisionStage) -> Path:
     vision, table = VisionModel(), CodeTable()
     both = nn.ModuleDict({"vision": vision, "codes": table})
     if settings.start:
-        both.load_state_dict(torch.load(settings.start, weights_only=True)["average"])
+        both.load_state_dict(common.start_of(settings.start, ("vision.", "codes.")))
     both.to(memory_format=torch.channels_last_3d)
     training = common.Training("vision", both, settings, every=50)
     sampler = Sampler(training_cases(settings.data), settings.seed + training.step)
     for _ in training.steps():
-        samples = [sampler.draw() for _ in range(settings.batch)]
+        samples = sampler.batch(settings.batch)
         training.learn(*step_loss(vision, batch(samples), table(samples, generator)))
     return training.path
