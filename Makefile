@@ -99,6 +99,6 @@ clean:
 	@touch $@
 
 .venv/.dev: .venv/.engine
-	@echo "Setting up .venv: what the tests need (about 1.1 GB more: VTK and Slicer's core, dcmqi, MONAI, pytest)."
-	$(PIP) $(PINS) -e '.[engine,pacs,server,mcp,dev]'
+	@echo "Setting up .venv: what the tests need (about 1.6 GB more: VTK and Slicer's core, Ray, dcmqi, MONAI, pytest)."
+	$(PIP) $(PINS) -e '.[engine,pacs,server,mcp,batch,dev]'
 	@touch $@
