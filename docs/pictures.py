@@ -16,6 +16,7 @@ SHEETS = {      # file: words that a picture's description must begin with, in o
                "coronal picture with the mask"),
 }
 GAP = 8
+WIDTH = 1200             # px of a sheet, as wide as a page shows it
 
 
 def pictures(report: Path) -> list[tuple[str, Image.Image]]:
@@ -40,4 +41,6 @@ if __name__ == "__main__":
     report, folder = Path(sys.argv[1]), Path(sys.argv[2])
     folder.mkdir(parents=True, exist_ok=True)
     for subject, beginnings in SHEETS.items():
-        sheet(pictures(report), subject, beginnings).quantize(128).save(folder / f"{subject}.png", optimize=True)
+        picture = sheet(pictures(report), subject, beginnings)
+        picture = picture.resize((WIDTH, round(picture.height * WIDTH / picture.width)), Image.Resampling.LANCZOS)
+        picture.quantize(96).save(folder / f"{subject}.png", optimize=True)

@@ -100,7 +100,7 @@ def main(out: Path, recording: Path) -> None:
     host.check_handlers()
     app.close()
     for picture in [*out.glob("module-*.png"), *out.glob("panel-*.png")]:
-        Image.open(picture).convert("RGB").quantize(200).save(picture, optimize=True)       # a third of the size
+        Image.open(picture).convert("RGB").quantize(96).save(picture, optimize=True)        # a quarter of the size
 
 
 if __name__ == "__main__":

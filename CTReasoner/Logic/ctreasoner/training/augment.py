@@ -53,7 +53,7 @@ def recontrast(hu: Tensor, aorta: Tensor, heart: Tensor, rng: np.random.Generato
     chambers = torch.sigmoid((smooth_field(rng, hu.shape, int(rng.integers(4, 9)))[0] + rng.uniform(-0.3, 0.9)) * 12)
     core = ((blur(heart, 3) - 0.6) / 0.35).clamp(0, 1)
     hu = hu + dose * rng.uniform(0.1, 1.2) * core * chambers * blood + rng.uniform(0, 0.25) * dose * heart * blood
-    if rng.random() < 0.7:
+    if rng.random() < 0.4:
         other = torch.sigmoid((smooth_field(rng, hu.shape, int(rng.integers(5, 10)))[0] - rng.uniform(0.9, 1.6)) * 15)
         tissue = torch.sigmoid((hu - 0) / 8) * torch.sigmoid((130 - hu) / 8)
         hu = hu + rng.uniform(0, 450) * other * tissue * (1 - aorta).clamp(0, 1) * (1 - heart).clamp(0, 1)
@@ -101,12 +101,12 @@ def scanner(hu: Tensor, rng: np.random.Generator, soft_source: bool) -> Tensor:
         hu = hu + rng.uniform(0.2, 1.0) * (hu - blur(hu))
     elif not soft_source and kind < 0.35:
         hu = torch.lerp(hu, blur(hu), float(rng.uniform(0.2, 1.0)))
-    if rng.random() < 0.5:
+    if rng.random() < 0.35:
         noise = torch.from_numpy(rng.standard_normal(hu.shape).astype(np.float32))
         if rng.random() < 0.5:
             noise = blur(noise) * 3
-        hu = hu + noise * rng.uniform(0, 35)
-    hu = (hu + 1000) * rng.uniform(0.96, 1.04) - 1000 + rng.uniform(-15, 15)
+        hu = hu + noise * rng.uniform(0, 25)
+    hu = (hu + 1000) * rng.uniform(0.98, 1.02) - 1000 + rng.uniform(-10, 10)
     if not soft_source and rng.random() < 0.3:
         step = rng.uniform(11, 60)
         hu = torch.round(hu / step) * step

@@ -125,7 +125,7 @@ class Sampler:
         """A close view round the spacing at which the engine looks: shared by several objects, centred on none in particular."""
         rng = self.rng
         if key is None:
-            thin = "esophagus" in case.present and rng.random() < 0.25          # the hardest to learn
+            thin = "esophagus" in case.present and rng.random() < 0.35          # the hardest to learn
             key = "esophagus" if thin else case.present[rng.integers(len(case.present))]
         lower, upper = case.boxes[key]
         low, high = (1.9, 3.4) if case.source == "segthor" else (2.2, 3.5)
@@ -162,7 +162,7 @@ class Sampler:
             pose.matrix = np.diag([-1.0, 1.0, 1.0]) @ pose.matrix
         name = (lambda key: PAIRS.get(key, key)) if flip else (lambda key: key)
         stored = list(case.covered)
-        move = augment.displacement(rng, pose.shape, float(rng.uniform(0, 5))) if rng.random() < 0.4 else None
+        move = augment.displacement(rng, pose.shape, float(rng.uniform(0, 4))) if rng.random() < 0.25 else None
         hu, masks, inside = cut(case, pose, stored, z_range, move)
         named = {name(key): masks[i] for i, key in enumerate(stored)}
         voxel = pose.spacing ** 3 * abs(np.linalg.det(pose.matrix))
@@ -172,7 +172,7 @@ class Sampler:
             hu = augment.recontrast(hu, named["aorta"], named["heart"], rng)
         erased = None
         candidates = [key for key in ERASABLE if share.get(key, 0) > 0.5]
-        if candidates and rng.random() < 0.14:
+        if candidates and rng.random() < 0.1:
             erased = candidates[rng.integers(len(candidates))]
             hu = augment.erase(hu, named[erased], rng)
         if z_range is None and rng.random() < 0.25 and (seen := [key for key in named if share[key] > 0.05 and key != erased]):
