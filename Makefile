@@ -15,7 +15,7 @@
 PYTHON     ?= python3
 TORCH_ARGS ?=
 OUT        ?= demo
-TESTS      ?= Testing/Unit Testing/Host Testing/Pacs Testing/Server
+TESTS      ?= Testing/Unit Testing/Host Testing/Pacs Testing/Server Testing/Batch
 CT         ?=
 QUESTION   ?=
 

@@ -15,7 +15,7 @@ BELOW_ENGINE = GROUND | {"model", "appearance", "io", "experts"}
 ENGINE = {"engine", "answering", "looking", "conversation"}  # one thing in four files
 FRONT = BELOW_ENGINE | ENGINE | {"dicom", "report"}
 DOORS = {"reasoner", "remote", "cli", "session", "output", "listing", "demo", "bench", "system", "__main__",
-         "archiving", "exporting", "importing", "roundtrip"}
+         "archiving", "exporting", "importing", "roundtrip", "cluster"}
 
 # area (first name below the package) -> the areas that it may import, beside itself
 MAY_IMPORT: dict[str, set[str]] = {
@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # what runs in the engine's process, though it lies beside the panel's half of the conversation
 ENGINE_SIDE = {"client/worker.py", "client/exporting.py", "client/restoring.py"}
 # verbs that only start another program
-FORWARDS = {("cli", "training"), ("cli", "evaluation"), ("cli", "dataset"), ("cli", "server"), ("cli", "mcp")}
+FORWARDS = {("cli", "training"), ("cli", "evaluation"), ("cli", "dataset"), ("cli", "server"), ("cli", "mcp"), ("cli", "batch")}
 # tables are data: the grammar builds its tokens from the attributes and measures nothing with them; a data set takes its
 # questions and sentences from the texts
 TABLES = {"appearance.attributes", "training.prompts", "training.wordings"}
