@@ -39,6 +39,10 @@ NEEDS = {
         lambda: shutil.which("dciodvfy") is not None,
         "they need the program dciodvfy (apt-get install dicom3tools)",
     ),
+    "node": (
+        lambda: shutil.which("node") is not None and shutil.which("npm") is not None,
+        "they need Node.js (apt-get install nodejs npm)",
+    ),
     "orthanc": (
         lambda: shutil.which("Orthanc") is not None and Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so").exists(),
         "they need the server Orthanc (apt-get install orthanc orthanc-dicomweb)",
