@@ -31,7 +31,8 @@ class Export:
 
 def _stage(name: str, path: str) -> dict:
     state = torch.load(path, weights_only=True)
-    return {"stage": name, "steps": state["step"], "seconds": round(state["seconds"]), "views": state["views"], "seed": state["seed"]}
+    return {"stage": name, "steps": state["step"], "seconds": round(state["seconds"]), "views": state["views"],
+            "seed": state["seed"]}
 
 
 def run(settings: Export) -> Path:

@@ -223,7 +223,7 @@ class Sampler:
         return keys, targets, shares
 
     def _clicked(self, hu: Tensor, mask: Tensor, key: str, share: float) -> Sample:
-        """One object asked by a click, as itself and as a thing; mostly an earlier mask is corrected, made up or the model's own."""
+        """One object asked by a click, as itself and as a thing; mostly it corrects an earlier mask, made up or the model's."""
         kind = self.rng.random()
         prompt = self._correction(mask) if kind < 0.25 else self._click_prompt(mask)
         return self.finish(hu, prompt, [key, THING], mask.repeat(2, 1, 1, 1), torch.ones_like(hu, dtype=torch.bool),

@@ -96,7 +96,7 @@ def step_loss(vision: VisionModel, data: dict[str, Tensor], codes: Tensor) -> tu
 
 @torch.no_grad()
 def correction(vision: VisionModel, features: Features, data: dict[str, Tensor], codes: Tensor) -> Tensor:
-    """The prompts, where a sample says so, with the model's own mask of its first or second query and a click where it is most wrong.
+    """The prompts, where a sample says so, with the model's own mask of one of two queries and a click where it is most wrong.
 
     A user clicks into the largest error; three times in ten a second click follows where the other kind of error is largest.
     """
