@@ -28,11 +28,12 @@ def free_port() -> int:
 
 
 class Orthanc:
-    """A running server. ``url`` is its DICOMweb, ``dicom`` its DIMSE address."""
+    """A running server. ``url`` is its DICOMweb, ``dicom`` its DIMSE address; ``tls`` are more settings, for DIMSE over TLS."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, tls: dict | None = None) -> None:
         self.folder, self.http, self.dimse = folder, free_port(), free_port()
         self.url, self.dicom = f"http://127.0.0.1:{self.http}/dicom-web", f"dicom://{TITLE}@127.0.0.1:{self.dimse}"
+        self._tls = tls or {}
         self._process: subprocess.Popen | None = None
 
     def start(self) -> Orthanc:
@@ -43,7 +44,7 @@ class Orthanc:
             "HttpPort": self.http, "DicomPort": self.dimse, "DicomAet": TITLE, "RemoteAccessAllowed": False,
             "AuthenticationEnabled": True, "RegisteredUsers": {USER: PASSWORD}, "DicomAlwaysAllowFind": True,
             "DicomAlwaysAllowGet": True, "UnknownSopClassAccepted": True, "OverwriteInstances": False, "DefaultEncoding": "Utf8",
-            "Plugins": [str(PLUGIN)], "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "Host": "localhost"}}))
+            "Plugins": [str(PLUGIN)], "DicomWeb": {"Enable": True, "Root": "/dicom-web/", "Host": "localhost"}, **self._tls}))
         self._process = subprocess.Popen(["Orthanc", str(self.folder / "conf.json"), f"--logfile={self.folder / 'log.txt'}"],
                                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder)
         for _ in range(600):

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from .pacs.archive import Archive
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-Server = Annotated[str, typer.Argument(metavar="SERVER", help="https://HOST/dicom-web, or dicom://AE-TITLE@HOST:PORT.")]
+Server = Annotated[str, typer.Argument(metavar="SERVER", help="https://HOST/dicom-web, or dicom[s]://AE-TITLE@HOST:PORT.")]
 User = Annotated[str | None, typer.Option("--user", help="Name for basic authentication.")]
 PasswordFile = Annotated[Path | None, typer.Option("--password-file", metavar="FILE", help="Its first line is the password.")]
 TokenFile = Annotated[Path | None, typer.Option("--token-file", metavar="FILE", help="Its first line is a bearer token.")]
 Authority = Annotated[Path | None, typer.Option("--ca", metavar="FILE", help="Who signed the server's certificate (PEM).")]
-Title = Annotated[str, typer.Option("--aet", metavar="TITLE", help="Our own AE title, for dicom:// servers.")]
+Certificate = Annotated[Path | None, typer.Option("--cert", metavar="FILE",
+                                                  help="Our certificate and its key (PEM), for dicoms:// servers.")]
+Title = Annotated[str, typer.Option("--aet", metavar="TITLE", help="Our own AE title, for dicom[s]:// servers.")]
 
 
 def add(app: typer.Typer) -> None:
@@ -51,9 +53,9 @@ def pull(server: Server,
          patient: Annotated[str | None, typer.Option("--patient", metavar="ID", help="List studies of this patient.")] = None,
          date: Annotated[str | None, typer.Option("--date", metavar="YYYYMMDD[-YYYYMMDD]", help="List studies of a day.")] = None,
          user: User = None, password_file: PasswordFile = None, token_file: TokenFile = None, ca: Authority = None,
-         aet: Title = "CTREASONER", json_: Json = False) -> None:
+         cert: Certificate = None, aet: Title = "CTREASONER", json_: Json = False) -> None:
     """Fetch a study from a PACS (DICOMweb or DIMSE), or list what there is."""
-    archive = _archive(server, user, password_file, token_file, ca, aet)
+    archive = _archive(server, user, password_file, token_file, ca, cert, aet)
     if study is None:
         _list_studies(archive, patient, date, json_)
     elif out is None:
@@ -75,9 +77,9 @@ def pull(server: Server,
 def push(path: Annotated[Path, typer.Argument(metavar="PATH", help="A DICOM file, folder or zip.")], server: Server,
          without_patient: Annotated[bool, typer.Option("--without-patient", help="Push also what belongs to no patient.")] = False,
          user: User = None, password_file: PasswordFile = None, token_file: TokenFile = None, ca: Authority = None,
-         aet: Title = "CTREASONER", json_: Json = False) -> None:
+         cert: Certificate = None, aet: Title = "CTREASONER", json_: Json = False) -> None:
     """Store DICOM objects in a PACS (DICOMweb or DIMSE); what is there already is not sent again."""
-    archive = _archive(server, user, password_file, token_file, ca, aet)
+    archive = _archive(server, user, password_file, token_file, ca, cert, aet)
     from .pacs.transfer import push as store
     from .session import Progress
 
@@ -110,12 +112,12 @@ def deidentify(path: Annotated[Path, typer.Argument(metavar="PATH", help="A DICO
 
 
 def _archive(server: str, user: str | None, password_file: Path | None, token_file: Path | None, ca: Path | None,
-             aet: str) -> Archive:
+             cert: Path | None, aet: str) -> Archive:
     """Return what speaks to a server; nothing is sent yet."""
     from .pacs.address import Access, Address
 
     address = Address.parse(server)
-    access = Access.read(user=user, password_file=password_file, token_file=token_file, ca=ca, calling=aet)
+    access = Access.read(user=user, password_file=password_file, token_file=token_file, ca=ca, certificate=cert, calling=aet)
     try:
         from .pacs.archive import open_archive
 

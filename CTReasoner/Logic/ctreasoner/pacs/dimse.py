@@ -1,7 +1,9 @@
-"""An archive over DIMSE (PS3.7, PS3.8) with pynetdicom: C-ECHO, C-FIND, C-GET and C-STORE. Not encrypted: for a trusted network."""
+"""An archive over DIMSE (PS3.7, PS3.8) with pynetdicom: C-ECHO, C-FIND, C-GET and C-STORE; over TLS (PS3.15 B) when asked."""
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -43,6 +45,7 @@ class DimseArchive:
 
     def __init__(self, address: Address, access: Access, timeout_s: float) -> None:
         self.address, self._calling, self.timeout_s = address, access.calling, timeout_s
+        self._tls = access.tls() if address.encrypted else None
 
     def echo(self) -> None:
         """Ask whether somebody is there (C-ECHO)."""
@@ -138,11 +141,13 @@ class DimseArchive:
         entity.connection_timeout = 10
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = self.timeout_s
         association = entity.associate(self.address.host, self.address.port, contexts=contexts, ae_title=self.address.title,
-                                       ext_neg=roles or [], evt_handlers=handlers or [])
+                                       ext_neg=roles or [], evt_handlers=handlers or [],
+                                       tls_args=self._tls and (self._tls, self.address.host))
         if association.is_rejected or (association.is_established is False and association.rejected_contexts):
             raise NetworkError(f"The server {self.address} refuses us or the service that was asked for.",
                                         code="CTR-NET-013", hint="Check both AE titles: its own in the address, ours with --aet.")
         if not association.is_established:
+            self._greet()
             raise problems.unreachable(self.address)
         try:
             yield association
@@ -153,6 +158,25 @@ class DimseArchive:
         finally:
             if association.is_established:
                 association.release()
+
+    def _greet(self) -> None:
+        """Raise what is wrong with an encrypted connection, if that is what failed: pynetdicom does not say."""
+        if self._tls is None:
+            return
+        try:
+            plain = socket.create_connection((self.address.host, self.address.port), 10)
+        except OSError:
+            return
+        try:
+            with plain, self._tls.wrap_socket(plain, server_hostname=self.address.host) as encrypted:
+                encrypted.settimeout(1)
+                encrypted.recv(1)                       # TLS 1.3: a refusal of our own certificate comes after the greeting
+        except ssl.SSLCertVerificationError as error:
+            raise problems.certificate(self.address) from error
+        except TimeoutError:                            # it waits for what we have to say: TLS is not what failed
+            return
+        except OSError as error:
+            raise problems.no_tls(self.address) from error
 
     def _status(self, status: Dataset) -> int:
         """Return a status code; an empty status means that the other side went away or did not answer in time."""

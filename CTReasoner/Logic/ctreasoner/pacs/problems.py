@@ -38,6 +38,11 @@ def certificate(where: object) -> NetworkError:
                         hint="Give the file of the authority that signed it with --ca.")
 
 
+def no_tls(where: object) -> NetworkError:
+    return NetworkError(f"The server {where} does not agree to an encrypted connection.", code="CTR-NET-021",
+                        hint="It may want a certificate of yours (--cert), or not encrypt at this port (dicom://).")
+
+
 def too_large(where: object) -> TooLargeError:
     return TooLargeError(f"The server {where} does not take an object of this size (HTTP 413).", code="CTR-NET-015",
                          hint="Whoever runs the server can raise its limit.")
