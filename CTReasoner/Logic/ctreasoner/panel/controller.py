@@ -227,8 +227,7 @@ class Controller(Actions):
     def _engine_ready(self) -> bool:
         if not self.engine_box.is_there:
             self.engine_box.start()
-            self.tell(_("The engine is not installed."),
-                      _("Install it in the section Engine, or choose the recorded answer there."))
+            self.tell(*self.engine_box.lack)
             return False
         try:
             self.asking.engine = self.engine_box.engine

@@ -18,8 +18,9 @@ from .hints import hint_for
 from .installing import InstallBox
 from .log import Log
 from .recorded import RecordedEngine, Recording
+from .server_box import ServerBox
 
-LOCAL, RECORDED = 0, 1
+LOCAL, RECORDED, SERVER = 0, 1, 2
 PYTHON_KEY = "CTReasoner/EnginePython"
 
 
@@ -41,6 +42,7 @@ class EngineBox:
         self.message: dict[str, Any] = {}
         ui.enginePythonLineEdit.currentPath = str(slicer.util.settingsValue(PYTHON_KEY, "") or "")
         self.install = InstallBox(ui, self._installed, log)
+        self.server = ServerBox(ui, self._exchange, log)
         ui.engineKindComboBox.connect("currentIndexChanged(int)", self._kind_chosen)
         ui.enginePythonLineEdit.connect("currentPathChanged(QString)", self._python_chosen)
         ui.engineButton.connect("clicked()", self.start)
@@ -52,6 +54,11 @@ class EngineBox:
         return not self._given and self._ui.engineKindComboBox.currentIndex == RECORDED
 
     @property
+    def is_elsewhere(self) -> bool:
+        """Whether a server is to answer."""
+        return not self._given and self._ui.engineKindComboBox.currentIndex == SERVER
+
+    @property
     def python(self) -> str:
         """The interpreter that was chosen, else that of the engine that was installed, "" for none."""
         chosen = str(self._ui.enginePythonLineEdit.currentPath or "").strip()
@@ -60,7 +67,16 @@ class EngineBox:
     @property
     def is_there(self) -> bool:
         """Whether an engine can be started at all."""
+        if self.is_elsewhere:
+            return self.server.is_named
         return self._given or self.is_recorded or (bool(self.python) and os.path.isfile(self.python))
+
+    @property
+    def lack(self) -> tuple[str, str]:
+        """Why there is none to start, and what to do about it."""
+        if self.is_elsewhere:
+            return _("No server is named."), _("Give its address in the section Engine.")
+        return _("The engine is not installed."), _("Install it in the section Engine, or choose the recorded answer there.")
 
     @property
     def engine(self) -> Any:
@@ -113,7 +129,7 @@ class EngineBox:
 
     def step(self) -> None:
         """Take what an installation says."""
-        if self.install.step():
+        if any([self.install.step(), self.server.step()]):
             self.show()
 
     def close(self) -> None:
@@ -136,15 +152,19 @@ class EngineBox:
         ui, state = self._ui, self._engine.state if self._engine is not None else "stopped"
         ui.engineStateLabel.text = self._sentence(state)
         ui.engineButton.visible = state in ("stopped", "failed")
-        ui.engineButton.text = _("Start") if self.is_there else _("Get it …")
+        ui.engineButton.text = _("Start") if self.is_there else _("Name it …") if self.is_elsewhere else _("Get it …")
         ui.restartButton.enabled = self._engine is not None
+        for name in ("enginePythonLabel", "enginePythonLineEdit", "hostPythonCheckBox", "installButton"):
+            getattr(ui, name).visible = not self.is_elsewhere
         ui.enginePythonLineEdit.enabled = not self.is_recorded
-        ui.engineDetailsLabel.text = self.install.words or self._details()
+        self.server.show(self.is_elsewhere)
+        said = self.server.words if self.is_elsewhere else self.install.words
+        ui.engineDetailsLabel.text = said or self._details()
 
     def _sentence(self, state: str) -> str:
         said = " ".join(p for p in (self.message.get("sentence", ""), self.message.get("hint", "")) if p)
         if not self.is_there:
-            return _("Not installed. Recorded answers can be replayed.")
+            return self.lack[0] if self.is_elsewhere else _("Not installed. Recorded answers can be replayed.")
         if state == "failed" or (self.message.get("silent_s") and state in ("busy", "starting")):
             return said or _("The engine failed.")
         if state == "stopped":
@@ -162,6 +182,9 @@ class EngineBox:
             names = [r.name for r in self.recordings()]
             return _("Replays an answer that was recorded before, marked as recording: {names}.").format(names=", ".join(names)) \
                 if names else _("No recording is installed.")
+        if self.is_elsewhere:
+            return _("The CT and your questions are sent to this server, without anything else that a DICOM file holds. The token "
+                     "is not kept when Slicer ends.")
         return _("Name, size and licence of the model show here when the engine runs. Without an engine you can replay the "
                  "recorded answer, read old answers, and use the findings of a saved scene.")
 
@@ -171,6 +194,8 @@ class EngineBox:
             if not found:
                 raise CTReasonerError(_("No recording is installed."), code="CTR-REC-001", hint=_("Install the extension again."))
             return RecordedEngine(found[0])
+        if self.is_elsewhere:
+            return self.server.engine()
         return LocalEngine(self.python, environment=dict(slicer.util.startupEnvironment()))
 
     def _kind_chosen(self, _index: int) -> None:

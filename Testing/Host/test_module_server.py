@@ -1,0 +1,152 @@
+"""The panel with a real server process on loopback: chosen, tested, asked, stopped, lost and found again."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import host
+import numpy as np
+import pytest
+import slicer
+from fake_engine import FIRST, SHAPE, phantom_volume
+from panel_fixtures import Panel, still_window  # noqa: F401 (a fixture)
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Server"))
+from serving import LONGEST_S, served
+
+RETURN = 0x01000004
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with served(tmp_path_factory.mktemp("data"), limits={"grace_s": 1.0}) as running:
+        yield running
+
+
+class Away(Panel):
+    """The panel with the phantom, and a server chosen by its widgets."""
+
+    def __init__(self, app, widget) -> None:
+        self.app, self.widget, self.ui, self.controller = app, widget, widget.ui, widget.controller
+        volume = phantom_volume()
+        self.ct = slicer.util.addVolumeFromArray(volume.voxels.transpose(2, 1, 0).copy(), ijkToRAS=volume.affine, name="phantom")
+        self.ct.CreateDefaultDisplayNodes()
+        self.ui.ctSelector.setCurrentNode(self.ct)
+        self.ui.engineSection.collapsed = False
+        self.ui.engineKindComboBox.currentIndex = 2
+        app.process(30)
+
+    def name(self, address: str, token: str = "") -> None:
+        """Type an address and a token, as a person does: each field is left at the end."""
+        for line, words in ((self.ui.serverAddressLineEdit, address), (self.ui.serverTokenLineEdit, token)):
+            line.clear()
+            host.text(line, words)
+            host.key(line, RETURN)
+
+    def test(self, said: str) -> bool:
+        self.ui.testButton.click()
+        return self.until(lambda: said in self.ui.engineDetailsLabel.text, LONGEST_S)
+
+    def ask(self, words: str) -> None:
+        host.text(self.ui.promptLineEdit, words)
+        host.key(self.ui.promptLineEdit, RETURN)
+
+    def done(self) -> bool:
+        return self.until(lambda: not self.controller.asking.is_busy, LONGEST_S)
+
+
+@pytest.fixture
+def away(app, module_widget):
+    yield Away(app, module_widget)
+    module_widget.ui.serverAddressLineEdit.clear()
+    module_widget.ui.engineKindComboBox.currentIndex = 0
+
+
+def test_a_server_is_tested_and_says_which_model_it_has(away: Away, server) -> None:
+    away.name(server.url)
+    assert away.test("The server answers: CTReasoner")
+    assert "name: double" in away.ui.engineDetailsLabel.text
+
+
+def test_an_answer_comes_from_the_server_into_the_scene(away: Away, server) -> None:
+    away.name(server.url)
+    away.ask("Segment the heart")
+    assert away.done() and away.ui.findingsTable.rowCount == 1, away.words
+    assert away.until(lambda: away.ui.engineStateLabel.text == "Ready (double)")
+    finding = away.controller.case.writer.findings()[0]
+    node = away.controller.case.writer.segmentation
+    where = np.argwhere(slicer.util.arrayFromSegmentBinaryLabelmap(node, finding.segment_id, away.ct).transpose(2, 1, 0))
+    assert tuple(where.min(0)) == FIRST and tuple(where.max(0)) == tuple(np.add(FIRST, SHAPE) - 1)
+
+
+def test_stop_ends_an_answer_and_the_next_one_comes(away: Away, server) -> None:
+    away.name(server.url)
+    away.ask("tick the heart")
+    running = away.controller.asking
+    assert away.until(lambda: running.running is not None and running.running.turn.stage == "ticking", LONGEST_S)
+    away.ui.stopButton.click()
+    assert away.until(lambda: not running.is_busy, 2.0)
+    away.ask("Segment the heart")
+    assert away.done() and away.ui.findingsTable.rowCount == 1
+
+
+def test_the_answer_of_a_server_is_exported(away: Away, server, tmp_path) -> None:
+    away.name(server.url)
+    away.ui.exportFolderButton.directory = str(tmp_path)
+    away.ask("Segment the heart")
+    assert away.done() and away.ui.findingsTable.rowCount == 1
+    away.ui.exportButton.click()
+    assert away.until(lambda: "Exported to" in away.ui.exportLabel.text, LONGEST_S), away.ui.exportLabel.text
+    (answer,) = tmp_path.glob("ctreasoner_*/answer.json")
+    assert json.loads(answer.read_text())["turns"][0]["question"] == "Segment the heart"
+
+
+@pytest.mark.parametrize(("address", "said"), [
+    ("http://127.0.0.1:9", "No server listens at this port"), ("https://127.0.0.1:{port}", "does not speak TLS as it should"),
+    ("http://hospital.example.org", "encrypted or not at all"), ("the server", "looks like https://host:8642")])
+def test_the_test_says_why_a_server_cannot_be_used(away: Away, server, address: str, said: str) -> None:
+    away.name(address.format(port=server.port))
+    assert away.test(said), away.ui.engineDetailsLabel.text
+    away.ask("Segment the heart")
+    assert away.until(lambda: said in away.words, LONGEST_S), away.words
+    assert away.ui.findingsTable.rowCount == 0
+
+
+def test_without_a_right_token_it_says_so(away: Away, tmp_path) -> None:
+    from ctreasoner.server.store import Store
+
+    store = Store(tmp_path)
+    token = store.add_token("anna", "user")
+    store.close()
+    with served(tmp_path, behind_proxy=True) as server:
+        away.name(server.url, "wrong-token")
+        assert away.test("token"), away.ui.engineDetailsLabel.text
+        away.name(server.url, token)
+        assert away.test("The server answers")
+
+
+def test_a_server_that_dies_is_said_and_the_one_that_comes_back_answers(away: Away, tmp_path) -> None:
+    with served(tmp_path / "one") as server:
+        away.name(server.url)
+        away.ask("tick the heart")
+        running = away.controller.asking
+        assert away.until(lambda: running.running is not None and running.running.turn.stage == "ticking", LONGEST_S)
+        server.kill()
+        assert away.done() and "No server listens at this port" in away.words
+    with served(tmp_path / "one") as server:
+        away.name(server.url)
+        away.ask("Segment the heart")
+        assert away.done() and away.ui.findingsTable.rowCount == 1
+
+
+def test_the_address_is_kept_and_the_token_is_not(app, module_widget, away: Away, server) -> None:
+    import qt
+
+    away.name(server.url, "a-secret-token")
+    kept = qt.QSettings()
+    assert kept.value("CTReasoner/ServerAddress") == server.url
+    assert not any("a-secret-token" in str(kept.value(key)) for key in kept.allKeys())
+    away.ui.engineKindComboBox.currentIndex = 0
+    assert not away.ui.serverTokenLineEdit.visible and away.ui.enginePythonLineEdit.visible
