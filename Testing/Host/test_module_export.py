@@ -65,3 +65,25 @@ def test_the_files_of_the_series_go_to_the_engine_where_the_database_has_them_al
     for uid in ("1.2", "1.3"):
         app.qapp.dicomDatabase()._insert(uid, tmp_path / f"{uid}.dcm")
     assert said(panel) and panel.engine.exports[-1]["source"] == [str(tmp_path / "1.2.dcm"), str(tmp_path / "1.3.dcm")]
+
+
+def test_what_is_ticked_is_asked_of_the_engine(panel: Panel) -> None:
+    assert said(panel) and panel.engine.exports[-1]["dicom"] == ["seg"]
+    for box in (panel.ui.exportSrCheckBox, panel.ui.exportKeysCheckBox, panel.ui.exportContoursCheckBox):
+        box.click()
+    assert said(panel) and panel.engine.exports[-1]["dicom"] == ["seg", "sr", "keys", "rtstruct"]
+
+
+def test_what_would_be_written_stands_above_the_button(panel: Panel) -> None:
+    panel.controller.refresh()
+    plan = panel.ui.exportPlanLabel
+    assert plan.text == "Report, and masks of: Heart."
+    panel.ct.RemoveAttribute("DICOM.instanceUIDs")
+    panel.controller.refresh()
+    assert "refer to a new CT series without a patient" in plan.text and "cannot go into the database" in plan.text
+    panel.ui.exportSegCheckBox.click()
+    panel.ui.databaseCheckBox.click()
+    assert plan.text == "Report, and masks of: Heart."
+    panel.ui.ctSelector.setCurrentNode(None)
+    panel.settle()
+    assert plan.text == "There is no answer to export yet."

@@ -372,6 +372,7 @@ class Controller(Actions):
         self.table.show(findings)
         self.chat.changed()
         self.showing.refresh()
+        self.exporter.show_plan(self.case)
         self.refresh_buttons()
 
     def _note_outdated(self, findings: list) -> None:

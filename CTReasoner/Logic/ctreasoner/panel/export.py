@@ -16,6 +16,7 @@ from .case import Case
 from .log import Log
 
 FOLDER_KEY = "CTReasoner/ExportFolder"
+OBJECTS = {"seg": "exportSegCheckBox", "sr": "exportSrCheckBox", "keys": "exportKeysCheckBox", "rtstruct": "exportContoursCheckBox"}
 
 
 class Exporter:
@@ -33,6 +34,19 @@ class Exporter:
         ui.exportFolderButton.directory = str(slicer.util.settingsValue(FOLDER_KEY, "") or Path.home())
         ui.exportFolderButton.connect("directoryChanged(QString)", self._folder_chosen)
         self._pending: tuple[Any, Case, Path] | None = None
+        for box in (*OBJECTS.values(), "databaseCheckBox"):
+            getattr(ui, box).connect("toggled(bool)", lambda _on: self.show_plan(self._shown))
+        self._shown: Case | None = None
+
+    @property
+    def wished(self) -> list[str]:
+        """Which DICOM objects are to be written; a report brings its segmentation."""
+        return [what for what, box in OBJECTS.items() if getattr(self._ui, box).checked]
+
+    def show_plan(self, case: Case | None) -> None:
+        """Say what would be written now, and what would keep it from being complete."""
+        self._shown = case
+        self._ui.exportPlanLabel.text = "\n".join(_plan(case, self.wished, self._ui.databaseCheckBox.checked))
 
     def _folder_chosen(self, path: str) -> None:
         qt.QSettings().setValue(FOLDER_KEY, path)
@@ -68,7 +82,7 @@ class Exporter:
             self._pending = None
             edited = case.writer.edited_masks(Path(engine.session) / "edited")
             ask = engine.export(file.result(), folder, conversation=case.id, source=_dicom_files(case.node), edited=edited,
-                                rejected=case.rejected)
+                                rejected=case.rejected, dicom=self.wished)
             self._asked[ask] = case
         except (CTReasonerError, CancelledError, OSError, ValueError, MemoryError) as error:
             self._pending = None
@@ -111,6 +125,24 @@ class Exporter:
             self._log.add("export: not added to the DICOM database")
             return _("The database did not take the DICOM objects; they are in the folder all the same.")
         return _("The DICOM objects are in the database.")
+
+
+def _plan(case: Case | None, wished: list[str], into_database: bool) -> list[str]:
+    """Return the lines that stand above the button."""
+    if case is None or not case.conversation.turns:
+        return [_("There is no answer to export yet.")]
+    findings = case.writer.findings()
+    masks = [f for f in findings if f.segment_id]
+    lines = [_("Report, and masks of: {names}.").format(names=", ".join(f.display for f in masks) or _("nothing"))]
+    if len(masks) < len(findings):
+        lines.append(_("A box and no mask: {names}.").format(names=", ".join(f.display for f in findings if not f.segment_id)))
+    if case.outdated:
+        lines.append(_("Edited masks are measured again before they are written."))
+    if wished and not instance_uids(case.node):
+        lines.append(_("This CT came from a file: the DICOM objects refer to a new CT series without a patient, written beside them."))
+    if into_database and not instance_uids(case.node):
+        lines.append(_("They cannot go into the database: load the CT from there."))
+    return lines
 
 
 def instance_uids(node: Any) -> list[str]:
