@@ -139,7 +139,7 @@ def _plan(case: Case | None, wished: list[str], into_database: bool) -> list[str
     if case.outdated:
         lines.append(_("Edited masks are measured again before they are written."))
     if wished and not instance_uids(case.node):
-        lines.append(_("This CT came from a file: the DICOM objects refer to a new CT series without a patient, written beside them."))
+        lines.append(_("This CT came from a file: the DICOM objects refer to a new CT series without a patient."))
     if into_database and not instance_uids(case.node):
         lines.append(_("They cannot go into the database: load the CT from there."))
     return lines
