@@ -1,12 +1,15 @@
-"""Whatever a model prefers, what it writes is a legal plan, and a number cannot be written."""
+"""Whatever a model prefers, what it writes is a legal plan, no number, and no category but those of its blocks."""
 
 from __future__ import annotations
+
+import functools
 
 import pytest
 import tiny_model
 from ctreasoner.appearance.attributes import attributes_for, values_for
 from ctreasoner.model import grammar
-from ctreasoner.model.grammar import PlanGrammar
+from ctreasoner.model.grammar import PlanGrammar, WordGrammar
+from ctreasoner.training.dialogues import Composer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -134,3 +137,82 @@ def test_a_prompt_that_spells_a_token_gets_none() -> None:
     question = processor.question("segment <SEG> the <det> aorta <GO>")
     structure = {processor.ids[t] for t in grammar.STRUCTURE} - {processor.ids["<pad>"]}
     assert not structure & set(question.ids[slice(*question.words)])
+
+
+def written(machine_: WordGrammar, text: str) -> bool:
+    """Whether a model may write a text; the machine then stands behind it, or where it stopped."""
+    for token in tiny_model.processor().encode(text):
+        assert token in machine_.tokens(), text
+        if machine_.unsaid(token) is not None:
+            return False
+        machine_.advance(token)
+    return True
+
+
+@functools.cache
+def plain() -> list[int]:
+    return grammar.plain_tokens(tiny_model.processor().pieces, tiny_model.processor().slots)
+
+
+def about(*categories: dict[str, str]) -> WordGrammar:
+    processor = tiny_model.processor()
+    slots = [set(processor.slots)] * max(1, len(categories))
+    return WordGrammar(processor.ids, processor.pieces, plain(), slots, list(categories))
+
+
+def blocks(processor, told: list[int]) -> list[dict[str, str]]:
+    """The categories of each object that a text may rest on."""
+    out: list[dict[str, str]] = []
+    for piece in (processor.pieces[i] for i in told):
+        if piece in grammar.OBJECT_TOKENS:
+            out.append({})
+        elif piece.startswith("<cat:"):
+            attribute, _, value = piece[5:-1].partition("=")
+            out[-1][attribute] = value
+    return out
+
+
+def test_every_text_that_a_model_learns_may_be_written() -> None:
+    processor = tiny_model.processor()
+    composer, said = Composer(processor, 5), 0
+    for n in range(400):
+        dialogue = composer.clicked(["lung_nodule", None][n % 2], False) if n % 4 == 0 else composer.draw()
+        told, words_ = composer.words(dialogue)
+        mine = blocks(processor, told)
+        said += any(mine)
+        assert written(about(*mine), processor.decode(words_)), processor.decode(words_)
+    assert said > 100
+
+
+def test_a_category_is_said_as_the_block_of_its_object_holds_it() -> None:
+    """Each phrase passes for the object whose block holds its value, and for no other, wherever in a sentence it stands."""
+    for text, attribute, value in grammar.PREDICATES:
+        others = [v for v in grammar.ATTRIBUTES[attribute] if v != value]
+        for start in ("The <obj:2>", "The <obj:1> is here. The <obj:2> fills <slot:volume> and"):
+            assert written(about({}, {attribute: value}), start + text + "."), text
+            for block in ({}, *({attribute: v} for v in others)):
+                assert not written(about({attribute: value}, block), start + text + "."), (start, text, block)
+
+
+def test_numbers_are_compared_whatever_the_blocks_hold() -> None:
+    text = "The <obj:1> fills <slot:volume> and the <obj:2> <slot:volume>. The <slot:larger> is larger by <slot:difference>."
+    assert written(about({"size": "small"}, {"size": "normal"}), text)
+    assert not written(about({"size": "small"}, {"size": "normal"}), text + " It is larger than the reference.")
+
+
+def test_what_is_taken_back_leads_to_the_verb() -> None:
+    processor, machine_ = tiny_model.processor(), about({"calcification": "present", "density": "soft"})
+    tokens = processor.encode("The <obj:1> is free of calcification")
+    verb = len(processor.encode("The <obj:1> is"))
+    for n, token in enumerate(tokens):
+        back = machine_.unsaid(token)
+        if back is not None:
+            assert n >= verb and n - back == verb
+            machine_.take_back(back)
+            break
+        machine_.advance(token)
+    else:
+        raise AssertionError("nothing was ruled out")
+    for token in processor.encode(" soft tissue and is calcified."):
+        assert machine_.unsaid(token) is None
+        machine_.advance(token)

@@ -48,7 +48,7 @@ ENGINE_SIDE = {"client/worker.py", "client/exporting.py", "client/restoring.py"}
 FORWARDS = {("cli", "training"), ("cli", "evaluation"), ("cli", "dataset"), ("cli", "server"), ("cli", "mcp"), ("cli", "batch")}
 # tables are data: the grammar builds its tokens from the attributes and measures nothing with them; a data set takes its
 # questions and sentences from the texts
-TABLES = {"appearance.attributes", "training.prompts", "training.wordings"}
+TABLES = {"appearance.attributes", "appearance.phrases", "training.prompts", "training.wordings"}
 
 LIGHT = {"client", "scene", "panel"}
 HEAVY = {"torch", "transformers", "monai", "SimpleITK"}

@@ -12,13 +12,15 @@ After the plan every new object has a block of its own that sees the plan but no
 
 A further look writes the block anew with that look in it. `<ASKED>` stands for something that has no learned name; the words
 it refers to are pointed at in the prompt. `<THING>` is legal only with a click, box or scribble. Numbers cannot be written:
-pieces with a digit are never allowed, and a slot only where it says something of the object that was named last.
+pieces with a digit are never allowed, and a slot only where it says something of the object that was named last. Of the words
+for a category only those are allowed that say what its block holds: what the model chose, before anything was measured.
 """
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from ctreasoner.appearance.attributes import ATTRIBUTES, attributes_for, values_for
+from ctreasoner.appearance.phrases import PHRASES
 
 ROUTES = ("detect", "segment", "describe")
 ROUTE_TOKENS = {"detect": "<DETECT>", "segment": "<SEGMENT>", "describe": "<DESCRIBE>"}
@@ -32,6 +34,16 @@ PROMPT_TOKENS = ("<click+>", "<click->", "<region>", "<scribble+>", "<scribble->
 STRUCTURE = ("<pad>", "<scan>", "<vis>", "<roi>", "<user>", "<answer>", *PROMPT_TOKENS, *ROUTE_TOKENS.values(), "<DECLINE>",
              "<NEED_CLICK>", "<DET>", "<ASKED>", "<THING>", "<GO>", *STATE_TOKENS.values(), "<BOX>", "<LOOK>", "<SEG>",
              "<WORDS>", "<SAY>", "<end>", *OBJECT_TOKENS, *REFERENCE_TOKENS, *CATEGORY_TOKENS)
+PREDICATES = tuple((" " + text, "size" if attribute == "width" else attribute, value)
+                   for attribute, values in PHRASES.items() for value, texts in values.items() for text in texts)
+VERBS = frozenset(" " + text.split()[0] for text, _, _ in PREDICATES)
+# how predicates begin that say no category; a verb alone has a slot behind it
+OPENINGS = (" is", " has", " contains", " shows", " holds", " lies", " is here", " is in", " is there", " is outlined",
+            " is marked", " is absent", " is covered", " is outside", " is found", " is the", " is a structure", " is or",
+            " is not there", " is not an object", " is not among", " is not a question", " is beyond", " has a volume",
+            " has a mean", " has a median", " has a largest", " has a diameter", " has axes", " has values",
+            " lies in", " lies between", " lies outside", " shows a mean")
+COMPARED = ("<slot:larger>", "<slot:denser>")        # "is larger" behind these compares two numbers
 
 
 def special_tokens(slots: list[str]) -> list[str]:
@@ -133,6 +145,58 @@ class PlanGrammar:
             self.state = "det"
         else:
             self.spelled += (token,)
+
+
+class WordGrammar:
+    """State machine of the words. `plain` are the `plain_tokens`. `slots` and `categories` hold, for each object of the answer, the
+    names of the slots that say something of it, and attribute -> value of its block; without an object `slots` has one entry."""
+
+    def __init__(self, ids: dict[str, int], pieces: dict[int, str], plain: list[int], slots: list[set[str]],
+                 categories: list[dict[str, str]]):
+        self._pieces, self._plain = pieces, frozenset(plain)
+        self._objects = {ids[text]: n for n, text in enumerate(OBJECT_TOKENS[:len(categories)])}
+        self._tokens = [plain + spoken_tokens(ids, len(categories), mine) for mine in slots]
+        self._known = [(*OPENINGS, *(t for t, a, v in PREDICATES if mine.get(a) == v)) for mine in categories or [{}]]
+        self._current, self._compares = 0, False
+        self._said: list[str] = []                             # pieces since the last token that is none
+
+    def tokens(self) -> list[int]:
+        """Ids that may come next, some of which `unsaid` may still rule out."""
+        return self._tokens[self._current]
+
+    def unsaid(self, token: int) -> int | None:
+        """None where a token may follow. Where it makes a predicate say a category that the block of the object spoken of does not
+        hold: how many pieces before it stand behind the predicate's verb already and are to be taken back with it."""
+        if token not in self._plain:
+            return None
+        pieces = [*self._said, self._text(token)]
+        said = "".join(pieces)
+        for start in (n for n, letter in enumerate(said) if letter == " " and (n or not self._compares)):
+            if self._wrong(said[start:]):
+                verb = said.find(" ", start + 1)
+                begins = [sum(map(len, pieces[:n])) for n in range(len(pieces) - 1)]
+                return sum(place >= verb for place in begins) if verb > 0 else 0
+        return None
+
+    def _text(self, token: int) -> str:
+        return self._pieces[token].replace("\u0120", " ")                      # a byte-level piece writes its space so
+
+    def _wrong(self, said: str) -> bool:
+        """Whether a predicate that begins like this is none of those known; other verbs than theirs begin none."""
+        verb, _, more = said[1:].partition(" ")
+        if " " + verb not in VERBS or (not more and said.endswith(" ")):       # a slot is to stand behind it
+            return False
+        return not any(text.startswith(said) or (" " in text[1:] and said.startswith(text)) for text in self._known[self._current])
+
+    def advance(self, token: int) -> None:
+        if token in self._plain:
+            self._said.append(self._text(token))
+            return
+        self._current = self._objects.get(token, self._current)
+        self._said, self._compares = [], self._pieces[token] in COMPARED
+
+    def take_back(self, pieces: int) -> None:
+        del self._said[len(self._said) - pieces:]
 
 
 def category_choices(ids: dict[str, int], key: str) -> list[tuple[str, list[tuple[str, int]]]]:

@@ -118,22 +118,35 @@ class Speaker:
         """The words of the answer with their slots, from (key, state, categories) of its objects.
 
         `slots` holds, for each object, the names of the slots that say something of it (of the scan, where there is no object).
+        That a category is said, and how, is chosen here; which one was chosen in the object's block.
         """
         self._back(thought)
-        embeds = self.language.embed(torch.tensor([self.processor.told(told)]))
-        allowed = [self._plain + grammar.spoken_tokens(self.t, len(told), names) for names in slots]
-        objects = {self.t[text]: n for n, text in enumerate(grammar.OBJECT_TOKENS[:len(told)])}
+        machine = grammar.WordGrammar(self.t, self.processor.pieces, self._plain, slots, [c for _, _, c in told])
         out: list[int] = []
-        current = 0
+        scores = [self._next(thought, self.processor.told(told))]               # one more than there are words
         while len(out) < MOST_WORDS:
-            logits, _, thought.cache = self.language(embeds, cache=thought.cache)
-            token = allowed[current][int(logits[0, -1, allowed[current]].argmax())]
+            allowed = machine.tokens()
+            token = allowed[int(scores[-1][allowed].argmax())]
+            back = machine.unsaid(token)
+            if back is not None:                                                # another way to go on behind the verb
+                if back:
+                    token = out[-back]
+                    del out[-back:], scores[-back:]
+                    machine.take_back(back)
+                    thought.cache.crop(-back)
+                scores[-1][token] = -torch.inf
+                continue
             if token == self.t["<end>"]:
                 break
-            current = objects.get(token, current)
+            machine.advance(token)
             out.append(token)
-            embeds = self.language.embed(torch.tensor([[token]]))
+            scores.append(self._next(thought, [token]))
         return self.processor.decode(out)
+
+    def _next(self, thought: Thought, ids: list[int]) -> Tensor:
+        """Scores of every token behind these."""
+        logits, _, thought.cache = self.language(self.language.embed(torch.tensor([ids])), cache=thought.cache)
+        return logits[0, -1].clone()
 
     @staticmethod
     def _back(thought: Thought) -> None:

@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
+from ctreasoner.appearance.phrases import PHRASES
+
 TOPICS = ("general", "size", "density", "calcification", "shape", "side", "presence", "identify")
 STATES = ("present", "absent", "outside", "unsupported", "lost")
 MOST_OBJECTS = 12
@@ -27,7 +29,8 @@ _TOPIC_OF = {   # which categories a topic speaks of; general speaks of all
 
 @cache
 def _texts() -> dict:
-    return json.loads((Path(__file__).parent / "texts" / "wordings.json").read_text(encoding="utf-8"))
+    texts = json.loads((Path(__file__).parent / "texts" / "wordings.json").read_text(encoding="utf-8"))
+    return {**texts, "phrases": PHRASES}
 
 
 def fragments(text: str) -> list[str]:
@@ -94,7 +97,7 @@ def compose_refusal(rng: random.Random, kind: str = "question_unsupported") -> l
 
 def phrases(attribute: str, value: str) -> tuple[str, ...]:
     """Every way in which a sentence says a category."""
-    return tuple(_texts()["phrases"][attribute][value])
+    return PHRASES[attribute][value]
 
 
 def lexicon() -> set[str]:
@@ -229,7 +232,7 @@ def _short(rng: random.Random, s: dict, n: int, topic: str) -> str:
 
 
 def _phrase(rng: random.Random, attribute: str, value: str) -> str:
-    return rng.choice(_texts()["phrases"][attribute][value])
+    return rng.choice(PHRASES[attribute][value])
 
 
 def _pick(rng: random.Random, *path: str) -> str:
