@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import random
 import re
@@ -179,6 +180,37 @@ def test_a_size_word_that_the_diameter_beside_it_contradicts_is_refuted():
     assert [c.verdict for c in verify(word, [aorta], volume)] == ["verified"]           # near the limit either word passes
     verdicts = {c.claim["kind"]: c.verdict for c in verify(shown, [aorta], volume)}
     assert verdicts.pop("size") == "refuted" and set(verdicts.values()) == {"verified"}
+
+
+def limited(radius: float, said: float, side: str, limit: float):
+    """Verdict of a descending aorta of this radius, said to lie on one side of a limit; and the text that is left to be shown."""
+    volume = ct((32, 32, 90), (2, 2, 2), hu=0)
+    mask = cylinder(volume, radius, (0, 0.05, 1), 75)
+    entry = dataclasses.replace(VOCABULARY["aorta"], size_reference=({"measurement": "diameter_max", "segment": "descending",
+                                                                      "upper_mm": limit, "source": "a paper"},))
+    text = f"The descending aorta measures {said:g} mm at most, {side} the limit of {limit:g} mm (a paper)."
+    known = {"a1.o1": ("Aorta", "aorta", mask, (0, 0, 0), "present")}
+    shown, _, claims = checked_text(text, [], known, volume, {"aorta": entry})
+    return next(c.verdict for c in claims if "limit" in c.claim["kind"]), shown == text
+
+
+@pytest.mark.parametrize(("radius", "said", "side", "verdict"), [
+    (13.0, 26, "below", "verified"), (17.5, 35, "above", "verified"),
+    (13.9, 31, "above", "not checkable"), (16.0, 29, "below", "not checkable"),        # the recount lies on the other side
+    (11.0, 31, "above", "refuted"), (19.5, 29, "below", "refuted"),
+    (13.0, 26, "above", "refuted"), (17.5, 35, "below", "refuted"),                    # against the number beside it
+])
+def test_a_limit_is_passed_only_where_both_ways_to_measure_say_so(radius, said, side, verdict):
+    found, shown = limited(radius, said, side, 30)
+    assert (found, shown) == (verdict, True)
+
+
+@pytest.mark.parametrize("text", [
+    "The heart has a diameter of 300 ml.", "The heart has a volume of 40 HU.", "The heart averages 300 ml.",
+])
+def test_a_number_in_the_wrong_unit_is_not_understood(text):
+    volume, everything = body()
+    assert [c.verdict for c in verify(text, [everything[0][1]], volume)] == ["not checkable"]
 
 
 def test_masks_are_read_back_from_disk(tmp_path):

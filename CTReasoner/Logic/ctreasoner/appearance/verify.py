@@ -91,10 +91,11 @@ def _consistent(claims: list[Checked]) -> list[Checked]:
 
 def checked_text(text: str, spans: Sequence, objects: Mapping[str, Sequence], volume, vocabulary=None,
                  body_centre_ras=None) -> tuple[str, list, list[Checked]]:
-    """Check a text and leave out the sentences that cannot be checked; give text, spans and claims that belong together.
+    """Check a text and leave out the sentences that cannot be read; give text, spans and claims that belong together.
 
     objects : id -> (display, key or None, mask or path or None, first voxel, state[, box size in mm]), in the answer's order.
-    spans : events.Span of the text. Sentences with a refuted claim stay: the claim says what was found instead.
+    spans : events.Span of the text. Sentences with a refuted claim stay: the claim says what was found instead. So do those with
+    a comparison too near its limit to be sure.
     """
     known = [Exported(object=name, display=display, key=key or "thing", mask=mask,
                       first_voxel=first if first is not None else (0, 0, 0),
@@ -104,7 +105,7 @@ def checked_text(text: str, spans: Sequence, objects: Mapping[str, Sequence], vo
     checked = verify(text, known, volume, body_centre_ras)
     kept, out_spans, claims, length = [], [], [], 0
     for start, end in sentences(text):
-        if not checkable(checked, start, end):
+        if not understood(checked, start, end):
             continue
         move = length - start
         kept.append(text[start:end])
@@ -127,8 +128,13 @@ def sentences(text: str) -> list[tuple[int, int]]:
     return found
 
 
+def understood(checked: Sequence[Checked], start: int, end: int) -> bool:
+    """Whether a sentence may be shown: there is nothing in it that could not be read or has nothing to be held against."""
+    return all(c.verdict != OPEN or c.claim["kind"].endswith(_AGAINST_LIMIT) for c in checked if c.start < end and c.end > start)
+
+
 def checkable(checked: Sequence[Checked], start: int, end: int) -> bool:
-    """Whether a sentence may be shown: nothing in it is left unchecked."""
+    """Whether nothing in a sentence is left unchecked."""
     return all(c.verdict != OPEN for c in checked if c.start < end and c.end > start)
 
 
@@ -297,10 +303,17 @@ class _Reader:
                 if q[4] == "mm" and not hit.start() <= q.start() < hit.end()]
         agrees = not said or (said[0] > limit - 0.5 if hit[1] == "above" else said[0] < limit + 0.5)
         slack = _TOLERANCE["diameter"][1] * limit
-        right = counted > limit - slack if hit[1] == "above" else counted < limit + slack
-        self._add(hit.start(), hit.end(), obj, name + _AGAINST_LIMIT, stands and agrees and right, hit[0],
-                  round(counted, 1), "vocabulary's reference; smallest cut through the tube",
-                  limits_mm=sorted({float(r["upper_mm"]) for r in known}))
+        beyond = limit - counted if hit[1] == "above" else counted - limit
+        limits = sorted({float(r["upper_mm"]) for r in known})
+        rule = "vocabulary's reference; smallest cut through the tube"
+        if stands and agrees and 0 < beyond <= slack:     # the two ways to measure do not agree on the side
+            claim = {"kind": name + _AGAINST_LIMIT, "object": obj.object}
+            self.out.append(Checked(start=self.offset + hit.start(), end=self.offset + hit.end(), claim=claim, verdict=OPEN,
+                                    rule=f"too near the limit: {counted:.1f} mm across the smallest cut through the tube",
+                                    said=hit[0], found=round(counted, 1), evidence={"limits_mm": limits}))
+        else:
+            self._add(hit.start(), hit.end(), obj, name + _AGAINST_LIMIT, stands and agrees and beyond <= slack, hit[0],
+                      round(counted, 1), rule, limits_mm=limits)
 
     def _quantities(self) -> None:
         for hit in list(lex.QUANTITY.finditer(self.rest)):
@@ -338,6 +351,9 @@ class _Reader:
         before, after, unit = self.sentence[:hit.start()], self.sentence[hit.end():], hit[4]
         if hit[2]:
             return "box"
+        noun = re.search(r"\b(diameter|volume|mean|averages?)\b[^,.;\d]*$", before)
+        if noun and unit != {"diameter": "mm", "volume": "ml"}.get(noun[1], "HU"):
+            return None
         if unit == "ml":
             what = re.match(r" of (calcification|gas)", after)
             return {"calcification": "calcified_volume", "gas": "gas_volume"}[what[1]] if what else "volume"
