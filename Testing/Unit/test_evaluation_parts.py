@@ -211,6 +211,17 @@ def test_numbers_of_a_true_text_stand_and_every_planted_error_is_caught(engine) 
     assert all(r["caught"] for r in rows if r["kind"] != "true")
 
 
+def test_sentences_are_counted_before_any_is_left_out(engine, monkeypatch) -> None:
+    scan = a_scan(**HEART)
+    words = "The <obj:1> has a volume of <slot:volume>. The <obj:1> sings. Please click on the nodule that you mean."
+    monkeypatch.setattr(engine.speaker, "say", lambda *_: words)
+    with faithful.probe.certain(engine):
+        row = faithful.sentence_rows(engine, scan)[0]
+    assert (row["sentences"], row["checkable"], row["refuted"]) == (2, 1, 0) and "sings" in row["text"]
+    summary = faithful.summarise([], [], [row])
+    assert summary["sentences_checkable"]["rate"] == 0.5
+
+
 def test_a_number_of_another_mask_is_not_the_same(engine) -> None:
     scan = a_scan(**HEART)
     rows, mask = faithful.number_rows(engine, scan, "heart")
@@ -335,7 +346,7 @@ def test_a_page_of_everything_has_every_table(tmp_path) -> None:
     rows = [row] * 25
     result = {"about": {"model": {"name": "x", "hash": "0"}, "ctreasoner": "0", "date": "", "commands": ["c"], "limited": ""},
               "trust": trusted, "clicks": {"lines": lines}, "words": {"organs": words.summarise(rows)},
-              "faithful": faithful.summarise([], []) | sides.summarise([])}
+              "faithful": faithful.summarise([], [], []) | sides.summarise([])}
     drawn = plots.write(result, tmp_path)
     text = page.markdown(result, drawn)
     assert set(drawn) == {"reliability.png", "risk-coverage.png", "clicks.png"}

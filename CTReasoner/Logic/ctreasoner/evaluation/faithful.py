@@ -2,6 +2,8 @@
 
 Numbers: real answers are asked for in words; each number is computed anew from the exported mask and the CT, and must be the same
 after rounding; the checker's own recount must agree as well. The same again after the mask was edited (one voxel eroded).
+Sentences: of all that an answer would say of one object, or of several at once, how many the checker can check, counted before any
+sentence is left out.
 Planted errors: true texts about the masks of these answers (words by rule, numbers measured) raise no alarm; the same texts with
 one wrong number, side or word are caught.
 """
@@ -11,15 +13,18 @@ import random
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 
 from ctreasoner.appearance import lexicon
+from ctreasoner.appearance import verify as checking
 from ctreasoner.appearance.attributes import accepted, attributes_for, rule
 from ctreasoner.appearance.measure import measure as measured_on
 from ctreasoner.appearance.measure import values
-from ctreasoner.appearance.verify import REFUTED, VERIFIED, Exported, verify
+from ctreasoner.appearance.verify import REFUTED, VERIFIED, Exported, share_checkable, verify
 from ctreasoner.appearance.wording import Facts, fill, render, rounded
 from ctreasoner.engine import Engine
 from ctreasoner.evaluation import probe
@@ -82,6 +87,39 @@ def numbers(engine: Engine, scan: Scan, key: str, outcome: Outcome, mask: Placed
     return rows
 
 
+# sentences --------------------------------------------------------------------------------------------------
+
+def sentence_rows(engine: Engine, scan: Scan) -> list[dict]:
+    """One row for each question in words: every object alone, up to four together, and the first two compared."""
+    names, together = {k: engine.vocabulary.display(k).lower() for k in scan.present}, list(scan.present[:4])
+    asked = [(f"describe the {names[k]}", ["describe"], [k]) for k in scan.present]
+    if len(together) > 1:
+        asked += [(f"segment and describe {' and '.join(f'the {names[k]}' for k in together)}", ["segment", "describe"], together),
+                  (f"compare the {names[together[0]]} and the {names[together[1]]}", ["describe"], together[:2])]
+    rows = []
+    for question, routes, keys in asked:
+        with probe.given_plan(routes, keys), whole_texts() as read:
+            ask(engine, scan.volume, question, words=True)
+        could, stating = np.sum([share_checkable(*one) for one in read] or [(0, 0)], axis=0).tolist()
+        claims = [c for _, checked in read for c in checked]
+        rows.append({"patient": scan.patient, "objects": keys, "text": " ".join(text for text, _ in read), "sentences": stating,
+                     "checkable": could, "claims": len(claims), "refuted": sum(c.verdict == REFUTED for c in claims)})
+    return rows
+
+
+@contextmanager
+def whole_texts() -> Iterator[list[tuple[str, list]]]:
+    """Every (text, claims) that is checked inside the block, before sentences are left out."""
+    read: list[tuple[str, list]] = []
+
+    def kept(text: str, *rest, **more):
+        read.append((text, verify(text, *rest, **more)))
+        return read[-1][1]
+
+    with patch.object(checking, "verify", kept):
+        yield read
+
+
 # planted errors ---------------------------------------------------------------------------------------------
 
 def true_texts(engine: Engine, scan: Scan, key: str, mask: Placed, rng: random.Random) -> Iterator[tuple[str, Exported, dict, set]]:
@@ -137,10 +175,12 @@ def planted_rows(engine: Engine, scan: Scan, key: str, mask: Placed) -> list[dic
     return rows
 
 
-def measure(engine: Engine, scans: Iterable[Scan], say: Callable[[str], None] = lambda _: None) -> tuple[list[dict], list[dict]]:
-    """(rows of numbers, rows of planted errors) of every object of every scan."""
-    said, errors = [], []
+def measure(engine: Engine, scans: Iterable[Scan],
+            say: Callable[[str], None] = lambda _: None) -> tuple[list[dict], list[dict], list[dict]]:
+    """(rows of numbers, rows of planted errors, rows of sentences) of every object of every scan."""
+    said, errors, sentences = [], [], []
     for scan in scans:
+        sentences += sentence_rows(engine, scan)
         for key in scan.present:
             rows, mask = number_rows(engine, scan, key)
             said += rows
@@ -148,11 +188,12 @@ def measure(engine: Engine, scans: Iterable[Scan], say: Callable[[str], None] = 
                 errors += planted_rows(engine, scan, key, mask)
         say(f"{scan.id}: {sum(r['patient'] == scan.patient for r in said)} numbers in words")
         engine.forget(scan.volume.identity)
-    return said, errors
+    return said, errors, sentences
 
 
-def summarise(said: list[dict], errors: list[dict]) -> dict:
-    out = {}
+def summarise(said: list[dict], errors: list[dict], sentences: list[dict]) -> dict:
+    out = {"sentences_checkable": share(sum(r["checkable"] for r in sentences), sum(r["sentences"] for r in sentences)),
+           "claims_refuted": share(sum(r["refuted"] for r in sentences), sum(r["claims"] for r in sentences))}
     for when, name in (("answer", "numbers"), ("edited mask", "numbers_edited")):
         mine = [r for r in said if r["when"] == when]
         direct = [r for r in mine if r["same"] is not None]

@@ -24,6 +24,8 @@ RATES = {  # key of a section with rates -> (what a person reads, what is hoped 
     "wording_same_mask": ("other wordings: Dice >= 0.95", ">= 95 %"),
     "typing_error_same_state": ("one typing error: same existence", ">= 90 %"),
     "order_same_mask": ("objects in the other order: Dice >= 0.95", "all"),
+    "sentences_checkable": ("sentences that state a finding: checkable, before any is left out", ">= 90 %"),
+    "claims_refuted": ("claims of answers that the checker refutes", ""),
     "numbers_same": ("numbers in texts: as measured anew on the exported mask", "100 %"),
     "numbers_recounted": ("numbers in texts: the checker's own recount agrees", "100 %"),
     "numbers_edited_same": ("after an edited mask: as measured anew", "100 %"),

@@ -136,10 +136,11 @@ def words(run: Run) -> dict:
     from ctreasoner.evaluation import words as measured
 
     rows = measured.organs(run.engine, run.patients(), run.say)
-    said, errors = faithful.measure(run.engine, run.patients(demo=True), run.say)
+    said, errors, sentences = faithful.measure(run.engine, run.patients(demo=True), run.say)
     asked = sides.measure(run.engine, run.patients(), run.say)
-    out = {"words": {"organs": measured.summarise(rows)}, "faithful": faithful.summarise(said, errors) | sides.summarise(asked)}
-    out["word_cases"] = {"organs": rows, "numbers": said, "sides": asked,
+    out = {"words": {"organs": measured.summarise(rows)},
+           "faithful": faithful.summarise(said, errors, sentences) | sides.summarise(asked)}
+    out["word_cases"] = {"organs": rows, "numbers": said, "sides": asked, "sentences": sentences,
                          "missed": [r for r in errors if r["kind"] != "true" and not r["caught"]],
                          "alarms": [r for r in errors if r["kind"] == "true" and r["refuted"]]}
     if run.known is not None:
