@@ -19,6 +19,9 @@ from ctreasoner.training.views import Pose, Prepared, cut
 from ctreasoner.vocabulary import Vocabulary
 
 
+LOOKED_AT = 3               # objects of a scene at most: another scene teaches more than a fourth object
+
+
 @dataclass
 class Seen:
     """One object of a scene: tokens of a look at it, features of its region, of points inside it, and its words."""
@@ -71,9 +74,9 @@ class SceneMaker:
         features = self.vision.encode(picture.hu[None, None])
         things = self._points(features, picture, self._nameless(picture), pose, 3)
         scene = Scene(pooled_tokens(features, 4)[0], places_of(pose, 4, pose.centre), {}, things)
-        for key, share in picture.share.items():
-            if share < 0.2 or key == picture.erased:
-                continue
+        visible = [(key, share) for key, share in picture.share.items() if share >= 0.2 and key != picture.erased]
+        rng.shuffle(visible)
+        for key, share in visible[:LOOKED_AT]:
             points = self._points(features, picture, picture.masks[key] > 0.6, pose, 3)
             if len(points[0]):
                 scene.objects[key] = self._seen(case, key, flip, pose, points, share)
