@@ -18,7 +18,6 @@ from ctreasoner.training.sampling import SIDE, TALL, Picture, Sampler
 from ctreasoner.training.views import Pose, Prepared, cut
 from ctreasoner.vocabulary import Vocabulary
 
-
 LOOKED_AT = 3               # objects of a scene at most: another scene teaches more than a fourth object
 
 
