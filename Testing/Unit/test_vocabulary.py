@@ -72,7 +72,7 @@ def test_tiers_and_floors_are_as_planned(vocabulary):
     assert tiers["C"] == {"lung_nodule"} == {item.key for item in vocabulary if item.clickable_only}
     floors = {item.key: item.spacing_floor_mm for item in vocabulary}
     assert (
-        floors["aorta"] == 3.0
+        floors["aorta"] == 2.4
         and floors["larynx"] == 2.5
         and floors["lung_left"] == 3.0
         and floors["lung_nodule"] == 0.8
