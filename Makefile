@@ -6,6 +6,7 @@
 #   make test-server                            the part of it that starts real servers
 #   make fuzz                                   some 100,000 wrong requests to the server
 #   make bench-server                           what the server adds to an answer, and many clients at once
+#   make bench-batch                            24 CTs at once and in turn, killed and begun anew, and how Ray scales
 #   make desktop                                the Slicer module with real views, outside Slicer
 #   make pictures                               the pictures of README and docs
 #   make bench                                  the table of times and memory
@@ -27,10 +28,10 @@ CHECK := $(BIN)/python -m ctreasoner.system
 export CT QUESTION OUT
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pacs test-server fuzz bench-server desktop pictures bench lint clean
+.PHONY: help demo test test-pacs test-server fuzz bench-server bench-batch desktop pictures bench lint clean
 
 help:
-	@sed -n '2,12s/^# \{0,1\}//p' Makefile
+	@sed -n '2,13s/^# \{0,1\}//p' Makefile
 
 demo: .venv/.engine
 	@if [ -n "$$CT" ]; then \
@@ -55,6 +56,9 @@ fuzz: .venv/.dev
 bench-server: .venv/.dev
 	$(BIN)/python Testing/Server/bench_server.py
 
+bench-batch: .venv/.dev
+	$(BIN)/python Testing/Batch/bench_batch.py
+
 desktop: .venv/.dev
 	PYTHONPATH=Testing/Host $(BIN)/python -m host
 
@@ -62,6 +66,7 @@ pictures: .venv/.dev
 	$(BIN)/ctreasoner demo --out demo
 	$(BIN)/python docs/pictures.py demo/report.html docs/pictures
 	$(BIN)/python docs/data_picture.py docs/pictures
+	$(BIN)/python docs/overview_picture.py docs/pictures
 	$(BIN)/python Testing/Host/record_demo.py build/recording/demo
 	$(BIN)/python Testing/Host/make_pictures.py docs/pictures build/recording/demo
 

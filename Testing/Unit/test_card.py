@@ -7,7 +7,7 @@ import json
 import pytest
 import tiny_model
 from ctreasoner.evaluation import card
-from ctreasoner.model.weights import weights_hash
+from ctreasoner.model.stored import weights_hash
 
 LINE = {"source": "segthor", "object": "lung_left", "rule_made": True, "floor": None, "box_iou_head": 0.69, "found": 10,
         "dice": {"mean": 0.945, "low": 0.93, "high": 0.962, "worst": 0.89, "patients": 10, "n": 10}}

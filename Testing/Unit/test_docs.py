@@ -177,7 +177,7 @@ def test_links_lead_to_files_and_headings(path: Path) -> None:
 
 
 def test_pictures_are_those_that_the_script_makes() -> None:
-    scripts = ROOT / "Testing" / "Host" / "make_pictures.py", DOCS / "data_picture.py"
+    scripts = ROOT / "Testing" / "Host" / "make_pictures.py", DOCS / "data_picture.py", DOCS / "overview_picture.py"
     made = {name for script in scripts for name in re.findall(r'"([\w-]+\.png)"', script.read_text(encoding="utf-8"))}
     named = {Path(link).name for path in PAGES for link in links(page(path.name)) if "pictures/" in link}
     assert named and named <= made

@@ -1,5 +1,5 @@
-"""The front door for people: ``ctreasoner ask | chat | demo | series | export | import | objects | serve | mcp | train | evaluate |
-dataset | bench``.
+"""The front door for people: ``ctreasoner ask | chat | demo | series | export | import | objects | serve | mcp | batch |
+train | evaluate | dataset | bench``.
 
 stdout holds the result, stderr the talk. ``--json`` prints the events as JSON lines (or one JSON value) on stdout instead.
 
@@ -119,6 +119,14 @@ def mcp(context: typer.Context) -> None:
     from .mcp import main as mcp_main
 
     _forward(mcp_main, context)
+
+
+@app.command(context_settings=ANYTHING)
+def batch(context: typer.Context) -> None:
+    """Ask many CTs the same questions, on all cores or a Ray cluster; --help lists the options."""
+    from .batch.cli import main as batch_main
+
+    _forward(batch_main, context)
 
 
 @app.command(context_settings=ANYTHING)

@@ -10,12 +10,15 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from types import ModuleType
 
 from .errors import NetworkError, ResourceError, UsageError
 
+ENDS = (signal.SIGINT, signal.SIGTERM)
 STORE_BYTES = 128 << 20     # paths and rows go through Ray's object store, never voxels
 
 
@@ -44,12 +47,13 @@ def ray_cluster(address: str | None = None, *, cpus: int | None = None) -> Itera
     folder = tempfile.mkdtemp(prefix="ctr-ray-", dir="/tmp" if os.path.isdir("/tmp") else None)    # sockets have short names
     try:
         ray = _imported()
-        _begin(ray, address, cpus, folder)
-        try:
-            _check(ray, address)
-            yield ray
-        finally:
-            ray.shutdown()
+        with _ending_well():
+            _begin(ray, address, cpus, folder)
+            try:
+                _check(ray, address)
+                yield ray
+            finally:
+                ray.shutdown()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         for name, value in given.items():
@@ -57,6 +61,20 @@ def ray_cluster(address: str | None = None, *, cpus: int | None = None) -> Itera
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _ending_well() -> Iterator[None]:
+    """Give both signals back as they were."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in ENDS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _settings(address: str | None) -> dict[str, str]:
@@ -87,12 +105,19 @@ def _begin(ray: ModuleType, address: str | None, cpus: int | None, folder: str) 
                      **quiet)
         else:
             ray.init(address=address, **quiet)
+        if threading.current_thread() is threading.main_thread():
+            for number in ENDS:     # Ray takes them for itself, and would leave its folder and processes behind
+                signal.signal(number, _interrupt)
     except Exception as error:      # Ray raises many kinds, most of them RuntimeError
         if address is None:
             raise ResourceError(f"Ray does not start on this machine: {_first_line(error)}", code="CTR-RAY-003",
                                 hint="Free some memory and disk, and try again.") from error
         raise NetworkError(f"The Ray cluster {address} does not answer, or takes no token from here: {_first_line(error)}",
                            code="CTR-RAY-004", hint="Give HOST:PORT of its head, and its token as RAY_AUTH_TOKEN.") from error
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _check(ray: ModuleType, address: str | None) -> None:

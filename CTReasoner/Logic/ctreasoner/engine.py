@@ -19,7 +19,7 @@ from ctreasoner.conversation import Conversation
 from ctreasoner.errors import CTReasonerError, InputError
 from ctreasoner.events import By, Cancelled, Done, Event, Failed, Request, Stream
 from ctreasoner.geometry import Volume
-from ctreasoner.model import weights
+from ctreasoner.model import stored, weights
 from ctreasoner.model.eyes import Eyes
 from ctreasoner.vocabulary import Vocabulary
 
@@ -34,7 +34,7 @@ class Engine:
             torch.set_num_threads(threads)
         self.folder, self.vocabulary = Path(folder), Vocabulary.load()
         self.eyes = Eyes(weights.load_vision(folder))
-        self.model = {"name": weights.read_config(folder).get("name", Path(folder).name), "hash": weights.weights_hash(folder)}
+        self.model = {"name": stored.read_config(folder).get("name", Path(folder).name), "hash": stored.weights_hash(folder)}
         self.by = By(kind="model", name=f"CTReasoner {self.model['name']}", version=self.model["hash"], licence=LICENCE)
         self._volumes: dict[str, Volume] = {}
         self._conversations: dict[tuple[str, str], Conversation] = {}

@@ -35,7 +35,8 @@ CHANGED_BY_HAND, CHANGED_SINCE_IMPORT = "Changed by hand.", "Changed since it wa
 class Wish:
     """What is to be written.
 
-    what : of ``WHAT``; a report brings its segmentation. kind : of the segmentation, BINARY, LABELMAP or FRACTIONAL.
+    what : of ``WHAT``, none for no DICOM at all; a report brings its segmentation.
+    kind : of the segmentation, BINARY, LABELMAP or FRACTIONAL.
     accepted_by : the person who accepted the findings, for the report; nothing is ever marked as verified.
     """
 
@@ -45,7 +46,7 @@ class Wish:
 
     def __post_init__(self) -> None:
         unknown = set(self.what) - set(WHAT)
-        if unknown or not self.what:
+        if unknown:
             raise UsageError(f"There is no export of '{', '.join(sorted(unknown))}'; there are {', '.join(WHAT)}.",
                              code="CTR-USE-020")
 

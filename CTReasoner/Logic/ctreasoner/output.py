@@ -128,7 +128,8 @@ class OutputFolder:
             files["masks"] = self._write_masks(segments)
             segments = without_repeats(segments)
             files["segmentation"] = self._write_segmentation(segments, vocabulary)
-            files |= self._write_dicom(segments)
+            if self.wish.what:
+                files |= self._write_dicom(segments)
         if markups := self._write_markups(vocabulary):
             files["markups"] = markups
         self.write_answer(files)

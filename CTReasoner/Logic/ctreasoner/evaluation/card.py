@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ctreasoner.appearance.wording import spoken
 from ctreasoner.errors import CTReasonerError, InputError
-from ctreasoner.model.weights import weights_hash
+from ctreasoner.model.stored import weights_hash
 from ctreasoner.vocabulary import Vocabulary
 
 FIRST, LAST = "<!-- figures -->", "<!-- end of figures -->"

@@ -42,13 +42,15 @@ class WebArchive:
     def studies(self, *, patient_id: str = "", date: str = "") -> list[Study]:
         filters = {"PatientID": patient_id, "StudyDate": date}
         filters = {name: value for name, value in filters.items() if value}
+        found: dict[str, Study] = {}
         with self._sentences():
-            rows = self._client.search_for_studies(search_filters=filters, limit=PAGE,
-                                                   fields=["StudyDescription", "ModalitiesInStudy"])
-            return [Study(uid=checked_uid(_value(row, "StudyInstanceUID"), "a study"), date=_value(row, "StudyDate"),
-                          description=_value(row, "StudyDescription"), patient_id=_value(row, "PatientID"),
-                          patient_name=_value(row, "PatientName"), modalities=_value(row, "ModalitiesInStudy"),
-                          images=_number(_value(row, "NumberOfStudyRelatedInstances"))) for row in rows]
+            while True:
+                rows = self._client.search_for_studies(search_filters=filters, limit=PAGE, offset=len(found),
+                                                       fields=["StudyDescription", "ModalitiesInStudy"])
+                new = {study.uid: study for study in map(_study, rows) if study.uid not in found}
+                found |= new
+                if not new or len(rows) < PAGE:  # as in `objects`
+                    return list(found.values())
 
     def series(self, study: str) -> list[StudySeries]:
         with self._sentences():
@@ -179,6 +181,13 @@ def _only_part(body: bytes, content_type: str, where: Address) -> bytes:
     if len(boundary) == 2 or start < 0 or end < 0:
         raise problems.PassingError(f"The server {where} broke off in the middle of an object.", code="CTR-NET-010")
     return body[start + 4 : end]
+
+
+def _study(row: dict) -> Study:
+    return Study(uid=checked_uid(_value(row, "StudyInstanceUID"), "a study"), date=_value(row, "StudyDate"),
+                 description=_value(row, "StudyDescription"), patient_id=_value(row, "PatientID"),
+                 patient_name=_value(row, "PatientName"), modalities=_value(row, "ModalitiesInStudy"),
+                 images=_number(_value(row, "NumberOfStudyRelatedInstances")))
 
 
 def _remote(study: str, row: dict) -> Remote:

@@ -18,6 +18,7 @@ from .pictures import png
 from .story import ObjectStory, Row, object_pictures, stories
 
 FILE_NAME = "report.html"
+TEMPLATE = Path(__file__).with_name("template.html")
 TITLES = {
     "volume": "Volume", "mean_hu": "Mean attenuation", "mean_hu_core": "Mean attenuation, core", "sd_hu": "Standard deviation",
     "p5_hu": "5th percentile", "p50_hu": "Median attenuation", "p95_hu": "95th percentile", "long_axis": "Long axis",
@@ -75,19 +76,19 @@ def write_report(events: Iterable[Event], volume: Volume, folder: str | Path, so
     return folder / FILE_NAME
 
 
-def render(content: Mapping[str, Any], colours: Sequence[tuple[int, int, int]] = ()) -> str:
+def render(content: Mapping[str, Any], colours: Sequence[tuple[int, int, int]] = (), *, template: Path = TEMPLATE,
+           more_style: str = "") -> str:
     """Return the page. Everything in ``content`` is escaped; the style is ours, and its hash stands in the policy."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    here = Path(__file__).parent
-    environment = Environment(loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                              lstrip_blocks=True)
-    style = (here / "style.css").read_text(encoding="utf-8")
+    environment = Environment(loader=FileSystemLoader(template.parent), autoescape=True, undefined=StrictUndefined,
+                              trim_blocks=True, lstrip_blocks=True)
+    style = TEMPLATE.with_name("style.css").read_text(encoding="utf-8") + more_style
     style += "".join(f"\n.c{n} {{ background: rgb({r}, {g}, {b}); }}" for n, (r, g, b) in enumerate(colours)) + "\n"
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    return environment.get_template("template.html").render(style=Markup(style), policy=policy, **content)
+    return environment.get_template(template.name).render(style=Markup(style), policy=policy, **content)
 
 
 # --- what stands in the page -----------------------------------------------------------------------------------------
