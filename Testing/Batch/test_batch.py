@@ -53,7 +53,8 @@ def wait_for_units(out: Path, count: int, program: subprocess.Popen) -> None:
 def test_killed_stopped_and_begun_anew_it_does_each_ct_once(tmp_path: Path) -> None:
     """SIGKILL to the program, SIGKILL to all, Ctrl-C, then to the end; a CT ends every process that is asked about it."""
     cts, out, kept, chance = write_cts(tmp_path / "cts", COUNT), tmp_path / "out", {}, random.Random(os.getpid())
-    (cts / "deadly.nii.gz").write_bytes((cts / "ct00.nii.gz").read_bytes())
+    write_cts(tmp_path / "more", COUNT + 1)
+    (tmp_path / "more" / f"ct{COUNT:02d}.nii.gz").rename(cts / "deadly.nii.gz")
     for everything in (False, True):
         program = start(cts, out, 1.0)
         wait_for_units(out, len(kept) + 1, program)
@@ -107,6 +108,7 @@ def test_a_batch_that_is_done_starts_no_ray(tmp_path: Path, cts: Path, monkeypat
 def test_a_cluster_of_several_nodes_shares_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
     monkeypatch.setenv("CTREASONER_SLEEP_S", "0.05")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
     sources = [Source(name=f"unit {n}", path=f"/nowhere/{n}") for n in range(30)]
     seen = []
     with cluster(2) as address:

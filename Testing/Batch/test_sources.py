@@ -18,9 +18,10 @@ from ctreasoner.reasoner import load_volume
 
 
 def write_series(folder: Path, number: int = 3, **options) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for k, dataset in enumerate(dicom_series.series(number=number, **options)):
-        dataset.save_as(folder / f"{number}-{k}.dcm", enforce_file_format=True)
+    dicom_series.save(dicom_series.series(number=number, **options), folder / "new")
+    for k, path in enumerate(sorted((folder / "new").iterdir())):
+        path.rename(folder / f"{number}-{k}.dcm")
+    (folder / "new").rmdir()
     return folder
 
 

@@ -111,7 +111,7 @@ def test_a_ct_at_which_processes_die_is_given_up(worker, job, cts) -> None:
 
 
 def test_a_ct_that_saw_a_process_die_is_tried_alone(worker, job, cts) -> None:
-    broken, first, second, *_ = find(str(cts))
+    broken, first, second, third, fourth = find(str(cts))
     job.work.mkdir(parents=True)
     (job.work / f"{second.key}.tries").write_bytes(b".")
     together, most, lock = [], [], threading.Lock()
@@ -125,7 +125,7 @@ def test_a_ct_that_saw_a_process_die_is_tried_alone(worker, job, cts) -> None:
             with lock:
                 together.remove(source.name)
 
-    threads = [threading.Thread(target=watched, args=(source,)) for source in (first, second, broken, second, first)]
+    threads = [threading.Thread(target=watched, args=(source,)) for source in (first, second, broken, third, fourth)]
     for thread in threads:
         thread.start()
         time.sleep(0.01)
@@ -179,6 +179,15 @@ def test_the_index_saves_reading_and_survives_a_cut(worker, job, cts) -> None:
     assert done == {sources[1].key: outcome["unit"]}
     assert [source.name for source in left] == [source.name for source in sources if source is not sources[1]]
     assert Index(job.out).known[sources[2].key] == "v"
+
+
+def test_a_ct_that_is_listed_twice_is_read_once_and_has_two_rows(worker, job, cts) -> None:
+    (cts / "list.csv").write_text("path,name\nct00.nii.gz,a\nct00.nii.gz,b\n")
+    sources = find(str(cts / "list.csv"))
+    (left,), done = to_do(job, sources, Index(job.out))
+    assert done == {}
+    write_table(job, sources, {left.key: worker.outcome(left)["unit"]}, {})
+    assert pq.read_table(job.out / "objects.parquet")["case"].to_pylist() == ["a", "b"]
 
 
 def test_one_batch_works_in_a_folder(tmp_path) -> None:

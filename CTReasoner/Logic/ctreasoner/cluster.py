@@ -90,10 +90,13 @@ def _imported() -> ModuleType:
     try:
         import ray
         import ray.data
+        from ray._raylet import AuthenticationTokenLoader, Config
     except ImportError as error:
         raise UsageError(f"This needs the package {error.name}.", code="CTR-RAY-001",
                          hint="pip install 'ctreasoner[engine,batch]'") from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    Config.initialize("")                               # what an earlier start in this process read of the environment
+    AuthenticationTokenLoader.instance().reset_cache()
     return ray
 
 

@@ -165,17 +165,17 @@ def _ct_series(path: Path) -> str | None:
 
     from ..dicom.archive import Member
     from ..dicom.choosing import is_ct_slice
-    from ..dicom.header import Header, cut_off, reading
+    from ..dicom.header import Header, reading
 
     tags = ["SOPClassUID", "Modality", "SeriesInstanceUID", "ImageType", "ImagePositionPatient"]
     member = Member(path.name, 0, lambda limit=-1: b"")
     with reading(member):
         if pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-            raise InputError(f"{path.name!r} is deflated.", code="CTR-IO-012")     # the reader inflates it, with limits
+            raise ValueError("deflated")        # the reader inflates it, with limits
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
         uid, kind = str(header.get("SeriesInstanceUID", "")), str(header.get("SOPClassUID", ""))
         if not uid or not kind:
-            raise cut_off(member)
+            raise ValueError("no series")
         if kind != CTImageStorage and not header.get("ImagePositionPatient"):
             header.ImagePositionPatient = [0, 0, 0]     # a multi-frame object has one in each frame, which is not read here
     return uid if is_ct_slice(Header(member, header, True)) else None

@@ -208,13 +208,12 @@ def sole_owner(out: Path) -> Iterator[None]:
 
 
 def to_do(job: Job, sources: Iterable[Source], index: Index) -> tuple[list[Source], dict[str, str]]:
-    """Return (the sources that have to be read, {key of a source that is done: name of its unit})."""
-    left, done = [], {}
+    """Return (the sources that have to be read, each once; {key of a source that is done: name of its unit})."""
+    left, done = {}, {}
     for source in sources:
         identity = index.known.get(source.key)
         if identity and job.is_done(job.name(identity)):
             done[source.key] = job.name(identity)
         else:
-            left.append(source)
-    return left, done
-
+            left.setdefault(source.key, source)
+    return list(left.values()), done
