@@ -28,7 +28,8 @@ def test_ray_listens_on_loopback_alone_and_wants_its_token() -> None:
         here = psutil.Process()
         processes = [p for p in here.children(recursive=True) if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
         ends = [c.laddr for p in (here, *processes) for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
-        folders = {p for p in Path("/tmp").glob("ctr-ray-*/session_*") if p.is_dir()}
+        folder = Path(ray._private.worker._global_node.get_session_dir_path())
+        assert folder.is_dir() and folder.parent.name.startswith("ctr-ray-")
         stranger = subprocess.run([sys.executable, "-c", STRANGER, ray.get_runtime_context().gcs_address], capture_output=True,
                                   text=True, timeout=120, check=False)
         assert ray.get(ray.remote(lambda: "inside").remote()) == "inside"
@@ -38,8 +39,7 @@ def test_ray_listens_on_loopback_alone_and_wants_its_token() -> None:
     assert {end.ip.removeprefix("::ffff:") for end in ends} == {"127.0.0.1"}
     assert stranger.returncode != 0
     assert "inside" not in stranger.stdout
-    assert folders
-    assert not any(folder.exists() for folder in folders)
+    assert not folder.parent.exists()
     assert {name: value for name, value in os.environ.items() if "AUTH" in name} == before
 
 

@@ -65,6 +65,12 @@ def test_links_are_not_followed(cts: Path, tmp_path: Path) -> None:
     assert len(names(cts)) == 5
 
 
+def test_what_an_earlier_batch_wrote_is_no_ct(cts: Path) -> None:
+    write_cts(cts / "night" / "cases", 2)
+    assert len(find(str(cts))) == 8
+    assert len(find(str(cts), leave_out=(cts / "night").resolve())) == 5
+
+
 def test_a_source_is_the_same_until_its_files_change(cts: Path) -> None:
     before = {source.name: source.key for source in find(str(cts))}
     assert before == {source.name: source.key for source in find(str(cts))}

@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ def ray_cluster(address: str | None = None, *, cpus: int | None = None) -> Itera
 
     Our own lives in a folder that goes with it; its token is made here and never written down. To join another one, its token
     must be where Ray looks for it: RAY_AUTH_TOKEN, the file RAY_AUTH_TOKEN_PATH, or ~/.ray/auth_token.
+
+    Meanwhile stdout is stderr, since Ray prints its messages there, and SIGINT and SIGTERM both are a KeyboardInterrupt.
 
     Parameters
     ----------
@@ -47,7 +50,7 @@ def ray_cluster(address: str | None = None, *, cpus: int | None = None) -> Itera
     folder = tempfile.mkdtemp(prefix="ctr-ray-", dir="/tmp" if os.path.isdir("/tmp") else None)    # sockets have short names
     try:
         ray = _imported()
-        with _ending_well():
+        with _ending_well(), contextlib.redirect_stdout(sys.stderr):      # Ray's own messages are no result
             _begin(ray, address, cpus, folder)
             try:
                 _check(ray, address)

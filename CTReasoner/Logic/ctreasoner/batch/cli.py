@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 import uuid
 from collections import Counter
@@ -69,7 +70,7 @@ def run(job: Job, where: str, *, address: str | None = None, workers: int | None
     began = time.monotonic()
     with sole_owner(job.out):
         with Lines(as_json) as lines:
-            sources = find(where, job.archive, lines.note)
+            sources = find(where, job.archive, lines.note, leave_out=job.out)
             say(f"{len(sources)} CTs.")
             try:
                 outcome = process(job, sources, address=address, workers=workers, show=lines.show)
@@ -115,7 +116,7 @@ class Lines:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         console = Console(stderr=True)
-        self.as_json, self.ended, self._last = as_json, 0, time.monotonic()
+        self.as_json, self.ended, self._last, self._results = as_json, 0, time.monotonic(), sys.stdout
         self._bar = None
         if console.is_terminal and not as_json:
             self._bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
@@ -143,7 +144,7 @@ class Lines:
         if self.as_json:
             far = {"done": progress.done, "of": progress.of, "rate_per_min": round(progress.rate_per_min, 2),
                    "remaining_s": round(progress.remaining_s or 0)}
-            typer.echo(json.dumps({"type": "Unit"} | outcome | far))
+            typer.echo(json.dumps({"type": "Unit"} | outcome | far), file=self._results)
         elif self._bar:
             self._bar.update(self._task, description="asking", total=progress.of, completed=progress.done, rest=rest)
         elif time.monotonic() - self._last >= EVERY_S or progress.done == progress.of:

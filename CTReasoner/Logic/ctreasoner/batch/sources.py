@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -49,8 +50,11 @@ class Source:
         return json.dumps(asdict(self))
 
 
-def find(where: str, archive: Callable | None = None, say: Callable[[str], None] = lambda text: None) -> list[Source]:
+def find(where: str, archive: Callable | None = None, say: Callable[[str], None] = lambda text: None, *,
+         leave_out: Path | None = None) -> list[Source]:
     """Return the CTs of a folder, a manifest, a file, or the answer of an archive to a query (``archive(address)`` opens it).
+
+    leave_out : a folder that is not looked into; masks of an earlier batch look like CTs.
 
     Raises
     ------
@@ -64,7 +68,7 @@ def find(where: str, archive: Callable | None = None, say: Callable[[str], None]
         if not path.exists():
             raise InputError(f"There is no file or folder '{path.name}'.", code="CTR-IO-001")
         if path.is_dir():
-            found = list(_in_folder(path.resolve(), say))
+            found = list(_in_folder(path.resolve(), leave_out, say))
         elif path.suffix.lower() in MANIFESTS:
             found = list(_in_manifest(path.resolve()))
         else:
@@ -91,10 +95,10 @@ def _named(found: list[Source]) -> list[Source]:
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
-def _in_folder(root: Path, say: Callable[[str], None]) -> Iterator[Source]:
+def _in_folder(root: Path, leave_out: Path | None, say: Callable[[str], None]) -> Iterator[Source]:
     """Yield every CT file and every CT series under a folder, in the order of their names; links are not followed."""
     for here, folders, files in os.walk(root):
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX")
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and f != "__MACOSX" and Path(here, f) != leave_out)
         say(f"looking through {Path(here).name}")
         slices = []
         for name in sorted(files):
@@ -245,8 +249,6 @@ def at_hand(source: Source, scratch: Path, archive: Callable | None) -> Iterator
     if not source.server:
         yield Path(source.path)
         return
-    import shutil
-
     from ..pacs.transfer import pull
 
     try:
