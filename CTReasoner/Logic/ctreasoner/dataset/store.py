@@ -109,12 +109,7 @@ class DataSet:
     def require(self, purpose: Purpose) -> None:
         """Refuse training on sources whose licence is missing or forbids derivatives; evaluation may read both."""
         for source in self.sources.values() if purpose == "training" else ():
-            if not source.licence.strip():
-                raise InputError(f"The source {source.name} has no licence: nobody may train on it.", code="CTR-DATA-011",
-                                 hint="Write its licence into dataset.json, or evaluate only.")
-            if source.forbids_derivatives:
-                raise InputError(f"The licence of {source.name} ({source.licence[:60]}) forbids derivatives: weights would be one.",
-                                 code="CTR-DATA-012", hint="It may be evaluated on.")
+            may_train(source)
 
     # ------------------------------------------------------------ writing
 
@@ -215,3 +210,13 @@ def _write_lines(path: Path, items: Iterable[Any]) -> None:
     with atomic(path) as file:
         for item in items:
             file.write((to_line(item) + "\n").encode())
+
+
+def may_train(source: Source) -> None:
+    """Raises InputError where a source has no licence (CTR-DATA-011) or one that forbids derivatives (-012)."""
+    if not source.licence.strip():
+        raise InputError(f"The source {source.name} has no licence: nobody may train on it.", code="CTR-DATA-011",
+                         hint="Write its licence into dataset.json (source.json of a published folder), or evaluate only.")
+    if source.forbids_derivatives:
+        raise InputError(f"The licence of {source.name} ({source.licence[:60]}) forbids derivatives: weights would be one.",
+                         code="CTR-DATA-012", hint="It may be evaluated on.")

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 def main(argv: list[str]) -> int:
     """Run an evaluation with command-line arguments; returns the exit code."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
+    if options.recipe is not None and not options.benchmark:
+        parser.error("--recipe belongs to --benchmark")
     from ctreasoner.evaluation import page
 
     if options.publish is not None:
@@ -31,6 +34,8 @@ def main(argv: list[str]) -> int:
     from ctreasoner.engine import Engine
     from ctreasoner.reasoner import model_folder
 
+    if options.benchmark:
+        return _benchmark(options)
     engine = Engine.from_pretrained(model_folder(options.model), threads=options.threads)
     amount = QUICK if options.quick else FULL
     run = Run(engine, options.data, options.out, amount, options.limit if options.limit is not None else amount.patients,
@@ -100,6 +105,19 @@ def _chosen(options: argparse.Namespace) -> list[str]:
     return [*(SHORT if options.quick else WHOLE), *(["plain"] if options.baseline else [])]
 
 
+def _benchmark(options: argparse.Namespace) -> int:
+    from ctreasoner.engine import Engine
+    from ctreasoner.evaluation import benchmark
+    from ctreasoner.reasoner import model_folder
+
+    engine = None if options.recipe else Engine.from_pretrained(model_folder(options.model), threads=options.threads)
+    benchmark.run(engine, options.benchmark, options.data, options.out, options.recipe, options.limit, _say)
+    page = options.out / f"benchmark-{options.benchmark}.md"
+    sys.stdout.write(page.read_text(encoding="utf-8"))
+    _say(f"{page}")
+    return 0
+
+
 def _gallery(run: Run) -> int:
     from ctreasoner.evaluation import gallery, scans
 
@@ -121,12 +139,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, help="at most so many patients of each source")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's own choice)")
     parser.add_argument("--baseline", type=Path, metavar="FILE", help="baseline.pt of `ctreasoner train baseline`, for its rows")
+    parser.add_argument("--recipe", type=Path, metavar="DIR", help="of --benchmark: the net of `ctreasoner train --recipe` answers")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--part", action="append", choices=list(PARTS), help="this part alone (may be given several times)")
     what.add_argument("--proofs", action="store_true", help="the proofs alone")
     what.add_argument("--given-plans", action="store_true", help="masks and boxes alone, as if every question were understood")
     what.add_argument("--calibrate", action="store_true", help="fit existence on patients set aside; writes calibration.json")
     what.add_argument("--gallery", action="store_true", help="ten answers drawn at random, as pictures and text, to look at")
+    what.add_argument("--benchmark", choices=["btcv", "mosmed", "amos", "flare22", "segthor"],
+                      help="a published data set, in --data as it is published, by a protocol that the page names")
     what.add_argument("--publish", type=Path, metavar="DIR", help="write the page of an earlier run (--out) with its plots there")
     return parser
 

@@ -152,13 +152,18 @@ class Training:
             self.clock.used, self.step = state["seconds"], state["step"]
         self.curve, self.means, self.saved = Curve(self.out, name), Means(), self.clock.used
 
-    def steps(self) -> Iterator[int]:
-        """The number of each step until the time is over; then the last checkpoint is written and the pid file goes."""
-        while (fraction := self.clock.tick()) < 1.0:
+    def steps(self, most: int = 0) -> Iterator[int]:
+        """The number of each step until the time is over, or, where given, until `most` steps are done; then the last checkpoint
+        is written and the pid file goes."""
+        while (fraction := self._over(most)) < 1.0:
             set_rate(self.optimiser, self.clock.rate(fraction, self.step, self.settings.warm_up))
             yield self.step
         self._save()
         self.pid.unlink(missing_ok=True)
+
+    def _over(self, most: int) -> float:
+        time = self.clock.tick()
+        return self.step / most if most else time
 
     def learn(self, loss: Tensor, parts: dict[str, float]) -> None:
         """One step down; gradients that are not finite are left out."""
