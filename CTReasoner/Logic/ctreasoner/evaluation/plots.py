@@ -50,14 +50,20 @@ def risk(trusted: dict) -> Figure:
 
 
 def clicks(lines: list[dict]) -> Figure:
-    figure, axes = _empty("clicks", "Dice")
-    for colour, line in zip(LINES * 3, lines, strict=False):
-        x = [int(n) for n in line["dice"]]
-        axes.plot(x, [d["mean"] for d in line["dice"].values()], "o-" if line["row"] == "model" else "o:", color=colour,
-                  markersize=4, label=f"{line['kind']}: {line['row']} (n {line['n']})")
-    axes.set_ylim(0, 1)
-    axes.set_xticks([1, 2, 3, 5])
-    axes.legend(frameon=False, fontsize=7)
+    """One panel for each kind of thing that is clicked; the model's line is whole, those of trivial rows are dotted."""
+    kinds = list(dict.fromkeys(line["kind"] for line in lines))
+    figure = Figure(figsize=(2.9 * len(kinds), 3.2), dpi=DPI, layout="constrained")
+    shown = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+    for axes, kind in zip(shown, kinds, strict=True):
+        mine = [line for line in lines if line["kind"] == kind]
+        for colour, line in zip(LINES, mine, strict=False):
+            axes.plot([int(n) for n in line["dice"]], [d["mean"] for d in line["dice"].values()],
+                      "o-" if line["row"] == "model" else "o:", color=colour, markersize=4, label=line["row"])
+        _plain(axes, "clicks", "Dice" if axes is shown[0] else "")
+        axes.set_title(f"{kind} (n {mine[0]['n']})", fontsize=7)
+        axes.set_ylim(0, 1)
+        axes.set_xticks([1, 2, 3, 5])
+    figure.legend(*shown[0].get_legend_handles_labels(), frameon=False, fontsize=8, ncols=3, loc="outside lower center")
     return figure
 
 
@@ -77,11 +83,15 @@ def looks(lines: list[dict]) -> Figure:
 def _empty(x: str, y: str, size: tuple[float, float] = SIZE):
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
+    _plain(axes, x, y)
+    return figure, axes
+
+
+def _plain(axes, x: str, y: str) -> None:
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    return figure, axes
 
 
 def _save(figure: Figure, path: Path) -> None:
