@@ -4,6 +4,7 @@
 #   make test                                   everything that CI runs
 #   make test-pacs                              the part of it that speaks to a real archive (Orthanc)
 #   make test-server                            the part of it that starts real servers
+#   make test-experts                           experts with the real nnU-Net (an environment of 1.7 GB below build/)
 #   make fuzz                                   some 100,000 wrong requests to the server
 #   make bench-server                           what the server adds to an answer, and many clients at once
 #   make bench-batch                            24 CTs at once and in turn, killed and begun anew, and how Ray scales
@@ -28,10 +29,10 @@ CHECK := $(BIN)/python -m ctreasoner.system
 export CT QUESTION OUT
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pacs test-server fuzz bench-server bench-batch desktop pictures bench lint clean
+.PHONY: help demo test test-pacs test-server test-experts fuzz bench-server bench-batch desktop pictures bench lint clean
 
 help:
-	@sed -n '2,13s/^# \{0,1\}//p' Makefile
+	@sed -n '2,14s/^# \{0,1\}//p' Makefile
 
 demo: .venv/.engine
 	@if [ -n "$$CT" ]; then \
@@ -49,6 +50,9 @@ test-pacs: .venv/.dev
 
 test-server: .venv/.dev
 	$(BIN)/python -m pytest Testing/Server
+
+test-experts: .venv/.dev
+	$(BIN)/python -m pytest Testing/Unit/test_experts.py Testing/Experts
 
 fuzz: .venv/.dev
 	CTREASONER_FUZZ=4000 $(BIN)/python -m pytest Testing/Server/test_fuzz.py

@@ -206,6 +206,7 @@ def test_commands_that_are_named_exist(path: Path) -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"(?:\$ |`)make (\w+)", text)) <= targets
     verbs = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+    verbs |= {group.name for group in cli.app.registered_groups}
     assert set(re.findall(r"(?:\$ |`)ctreasoner (\w+)", text)) <= verbs
     for program in re.findall(r"python ([\w/]+\.py)", text):
         assert (ROOT / program).is_file(), program

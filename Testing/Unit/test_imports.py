@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "CTReasoner" / "Logic" / "ctreas
 
 GROUND = {"errors", "events", "checked", "geometry", "resampling", "components", "vocabulary", "version", "answer"}
 BELOW_ENGINE = GROUND | {"model", "appearance", "io", "experts"}
-ENGINE = {"engine", "answering", "looking", "conversation"}  # one thing in four files
+ENGINE = {"engine", "answering", "consulting", "looking", "conversation"}  # one thing in five files
 FRONT = BELOW_ENGINE | ENGINE | {"dicom", "report"}
 DOORS = {"reasoner", "remote", "cli", "session", "output", "listing", "demo", "bench", "system", "__main__",
          "archiving", "exporting", "importing", "roundtrip", "cluster"}
@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(GROUND, GROUND),
     "model": GROUND,
     "appearance": GROUND,
-    "experts": GROUND,
+    "experts": GROUND | {"client"},         # their processes are run and watched as the panel does its engine's
     "io": GROUND | {"dicom"},               # read_volume hands a DICOM folder on, and imports that only then
     **dict.fromkeys(ENGINE, BELOW_ENGINE | ENGINE),
     "dicom": BELOW_ENGINE - {"io"},

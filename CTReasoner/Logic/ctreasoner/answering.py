@@ -10,9 +10,11 @@ import numpy as np
 import torch
 
 from ctreasoner import __version__
+from ctreasoner.consulting import Router, reply
 from ctreasoner.conversation import Conversation, Known
 from ctreasoner.errors import InputError, UsageError
 from ctreasoner.events import By, Event, Intent, Measurement, Request, Started, Statement, Stream, Text, Warning_
+from ctreasoner.experts import anatomy
 from ctreasoner.looking import Seeker
 from ctreasoner.model.eyes import Sight
 
@@ -28,6 +30,7 @@ class Answering:
     def __init__(self, engine: Engine, request: Request, conversation: Conversation, stream: Stream, folder: Path):
         self.engine, self.request, self.conversation, self.stream, self.folder = engine, request, conversation, stream, folder
         self.volume, self.vocabulary, self.by = engine.volume(request), engine.vocabulary, engine.by
+        self.router = Router(self)
         self._check_points()
 
     def events(self) -> Iterator[Event]:
@@ -52,20 +55,24 @@ class Answering:
 
     def _planned(self, whole: Sight) -> Iterator[Event]:
         from ctreasoner.model.processor import Turn
-        text, talk = self.request.text.strip(), self.conversation
+        text, talk = self._replied(self.request.text.strip()), self.conversation
         talk.make_room()
         names, points = self._prompt_tokens(whole)
         question = self.engine.speaker.processor.question(text, names, talk.turns[-talk.recent:])
-        known = {n: o.key for n, o in talk.objects.items() if o.state == "present" and o.box is not None}
+        known = {n: o.model_key for n, o in talk.objects.items() if o.state == "present" and o.box is not None}
         thought = self.engine.speaker.think(question, whole, points, known, self.request.options.max_objects)
         routes = [r for r in thought.plan.routes if r in ("detect", "segment", "describe")]
         objects = [self._object(planned, thought, question, text) for planned in thought.plan.objects]
+        asked = [self._asked(p.number, thought, question, text) for p in thought.plan.objects]
         yield self.stream.emit(Intent, routes=tuple(routes), by=self.by, objects=tuple(
-            {"id": o.id, "name": o.key or "unknown", "asked": self._asked(p.number, thought, question, text)}
-            for o, p in zip(objects, thought.plan.objects, strict=True)))
-        if not routes:
+            {"id": o.id, "name": o.key or "unknown", "asked": words, **(self.router.about(words) if o.key is None else {})}
+            for o, words in zip(objects, asked, strict=True)))
+        if not routes and (words := self.router.named_in(text)):
+            routes, objects = ["segment"], [self._unnamed(words)]
+            yield from self.router.answer(objects[0], words, must_ask=True)
+        elif not routes:
             yield self._unanswerable(thought.plan.routes)
-        for known_object, planned in zip(objects, thought.plan.objects, strict=True):
+        for known_object, planned in zip(objects, thought.plan.objects, strict=False):
             if not planned.reference:
                 yield from self._one(known_object, thought, whole, routes)
             else:
@@ -83,9 +90,24 @@ class Answering:
         else:
             display = "Clicked structure" if planned.key == "thing" else asked or "unknown"
         mine = sum(o.id.startswith(self.stream.answer + ".") for o in self.conversation.objects.values())
-        new = Known(f"{self.stream.answer}.o{mine + 1}", planned.number, planned.key, display)
+        new = Known(f"{self.stream.answer}.o{mine + 1}", planned.number, planned.key, display, asked=asked)
         self.conversation.objects[planned.number] = new
         return new
+
+    def _unnamed(self, words: str) -> Known:
+        """An object that is not in the model's plan, with the next free number."""
+        number = max(self.conversation.objects, default=0) + 1
+        new = self.conversation.objects[number] = Known(f"{self.stream.answer}.o1", number, None, words, asked=words)
+        return new
+
+    def _replied(self, text: str) -> str:
+        """The text to answer: after a yes to an expert, what it was offered for."""
+        talk = self.conversation
+        offered, talk.offered, said = talk.offered, None, reply(text)
+        if offered is None or said is None:
+            return text
+        (talk.experts_allowed if said else talk.experts_refused).add(offered[1])
+        return offered[0]
 
     @staticmethod
     def _asked(number: int, thought, question, text: str) -> str:
@@ -96,10 +118,9 @@ class Answering:
 
     def _one(self, known: Known, thought, whole: Sight, routes: list[str]) -> Iterator[Event]:
         seeker, clicks = self.seeker, self._clicks()
-        if known.key is None:
-            known.state = "unsupported"
-            yield seeker.existence_event(known, None)
-            yield self._suggestion(known)
+        boxed = known.key == "thing" and self.request.boxes and self.router.may(known.asked)
+        if known.key is None or boxed:
+            yield from self.router.answer(known, known.asked)
             return
         if clicks and known.key in CLICKABLE:
             point = next((p for p, positive in clicks if positive), None)
@@ -137,7 +158,7 @@ class Answering:
         return self.stream.emit(Warning_, code="question_unsupported", hint="Ask for an object, for example: segment the aorta.",
                                 sentence="This question names nothing that can be looked for in this scan.")
 
-    def _suggestion(self, known: Known) -> Event:
+    def suggestion(self, known: Known) -> Event:
         similar = [self.vocabulary.display(k) for k in self.vocabulary.suggest(known.display)] if known.display else []
         hint = f"Did you mean {' or '.join(similar)}?" if similar else "`ctreasoner objects` lists what can be asked for."
         return self.stream.emit(Warning_, code="object_unsupported", hint=hint,
@@ -163,13 +184,13 @@ class Answering:
                      ids=ids, box_size_mm=tuple(known.box.size) if known.box is not None else None)
 
     def _entry(self, known: Known):
-        return self.vocabulary.get(known.key) if known.key else None
+        return known.entry or (self.vocabulary.get(known.key) if known.key else None)
 
     def _words(self, thought, objects: list[Known], routes: list[str]) -> Iterator[Event]:
         told = []
         for o in objects:
             state = "lost" if o.state in ("absent", "outside") and o.looks else o.state
-            told.append((o.key, state, o.categories if state == "present" and o.mask is not None else {}))
+            told.append((o.model_key, state, o.categories if state == "present" and o.mask is not None else {}))
         words = self.engine.speaker.say(thought, told, self._slots(objects))
         self.conversation.said.append((words, [o.number for o in objects]))
         yield from self._checked(words, objects)
@@ -189,7 +210,7 @@ class Answering:
         text, spans = render(fill([words], [self._facts(o) for o in objects], askable))
         exported = {o.id: (o.display, o.key, _exported(o), o.first_voxel, o.state, tuple(o.box.size) if o.box is not None else None)
                     for o in objects}
-        text, spans, statements = checked_text(text, spans, exported, self.volume, self.vocabulary)
+        text, spans, statements = checked_text(text, spans, exported, self.volume, anatomy.vocabulary())
         yield self.stream.emit(Text, text=text, spans=tuple(spans))
         for n, s in enumerate(statements, 1):
             yield self.stream.emit(Statement, id=f"{self.stream.answer}.s{n}", start=s.start, end=s.end, claim=s.claim,
@@ -228,6 +249,9 @@ class Answering:
         if wanted is None:
             return None
         found = self.conversation.by_id(wanted)
+        if found is not None and found.entry is not None:
+            raise UsageError(f"{found.display} was drawn by {found.by.name}, which takes no clicks.", code="CTR-ASK-005",
+                             hint="Correct the mask by hand, or click without naming it: the model then draws what lies there.")
         if found is None or found.sight is None or found.mask is None:
             raise UsageError(f"There is no object {wanted} with a mask in this conversation.", code="CTR-ASK-003")
         return found

@@ -1,4 +1,4 @@
-"""The front door for people: ``ctreasoner ask | chat | demo | series | export | import | objects | serve | mcp | batch |
+"""The front door for people: ``ctreasoner ask | chat | demo | series | export | import | objects | experts | serve | mcp | batch |
 train | evaluate | dataset | bench``.
 
 stdout holds the result, stderr the talk. ``--json`` prints the events as JSON lines (or one JSON value) on stdout instead.
@@ -27,6 +27,7 @@ except ImportError:  # pragma: no cover (the ground floor alone is installed)
     sys.exit("The command line needs the engine extra: pip install 'ctreasoner[engine]'.")
 
 from . import archiving, roundtrip
+from .experts import commands as expert_commands
 
 app = typer.Typer(name="ctreasoner", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   rich_markup_mode=None,
@@ -45,6 +46,7 @@ Boxes = Annotated[list[str] | None, typer.Option("--box", metavar="R,A,S,W,D,H",
 Scribbles = Annotated[list[str] | None, typer.Option("--scribble", metavar="'R,A,S R,A,S ...'", help="A line through it.")]
 Target = Annotated[str | None, typer.Option("--target", metavar="ID", help="The object of an earlier answer to refine.")]
 Series = Annotated[str | None, typer.Option("--series", metavar="NUMBER|UID", help="Which of several DICOM series is meant.")]
+Experts = Annotated[bool, typer.Option("--experts", help="Use installed experts for what the model does not know, unasked.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
 
 
@@ -60,21 +62,22 @@ def ask(ct: Annotated[Path, typer.Argument(metavar="CT", help="NIfTI, NRRD, Meta
         question: Annotated[str, typer.Argument(help="The question, in words.")] = "",
         click: Clicks = None, negative: Negatives = None, box: Boxes = None, scribble: Scribbles = None,
         target: Target = None, series: Series = None, out: Out = None, model: Model = "compact", threads: Threads = None,
-        seed: Seed = 0, json_: Json = False) -> None:
+        seed: Seed = 0, experts: Experts = False, json_: Json = False) -> None:
     """Ask one question about one CT."""
     from .session import Prompts
 
     prompts = Prompts.parse(click, negative, box, scribble, target)
-    _begin(ct, model, threads, out, json_, seed, series=series).turn(question, prompts).close()
+    _begin(ct, model, threads, out, json_, seed, series=series, experts=experts).turn(question, prompts).close()
 
 
 @app.command()
 def chat(ct: Annotated[Path, typer.Argument(metavar="CT")], series: Series = None, out: Out = None,
-         model: Model = "compact", threads: Threads = None, seed: Seed = 0, json_: Json = False) -> None:
+         model: Model = "compact", threads: Threads = None, seed: Seed = 0, experts: Experts = False,
+         json_: Json = False) -> None:
     """Ask several questions about one CT; a later one may speak of an earlier answer. /help lists the commands."""
     from .session import converse
 
-    session = _begin(ct, model, threads, out, json_, seed, series=series)
+    session = _begin(ct, model, threads, out, json_, seed, series=series, experts=experts)
     converse(session, _lines(sys.stdin.isatty()))
     session.close()
 
@@ -163,6 +166,7 @@ def bench(context: typer.Context) -> None:
 
 archiving.add(app)
 roundtrip.add(app)
+app.add_typer(expert_commands.app, name="experts")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -213,12 +217,12 @@ def _complain(error: CTReasonerError, as_json: bool) -> int:
 
 
 def _begin(ct: Path, model: str, threads: int | None, out: Path | None, json_: bool, seed: int, *, credit: str = "",
-           series: str | None = None):
+           series: str | None = None, experts: bool = False):
     """Load the CT (cheap, may fail) before the model (dear), and open the output folder."""
     from .session import Session
 
     return Session.begin(ct, series=series, model=model, threads=threads, out=out, as_json=json_, seed=seed,
-                         credit=credit)
+                         credit=credit, experts=experts)
 
 
 def _forward(program: Callable[[list[str]], object], context: typer.Context, *, wrap_json: bool = False) -> None:

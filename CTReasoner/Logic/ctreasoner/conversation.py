@@ -9,8 +9,10 @@ import numpy as np
 
 if TYPE_CHECKING:
     from ctreasoner.appearance.measure import Measured
+    from ctreasoner.events import By
     from ctreasoner.model.eyes import Faces, Sight
     from ctreasoner.model.processor import Turn
+    from ctreasoner.vocabulary import VocabObject
 
 
 @dataclass
@@ -34,6 +36,14 @@ class Known:
     categories: dict[str, str] = field(default_factory=dict)
     measured: list[Measured] = field(default_factory=list)
     looks: int = 0
+    asked: str = ""                                     # the words of the question that name it
+    entry: VocabObject | None = None                    # of an object that an expert knows, with `by`, the expert
+    by: By | None = None
+
+    @property
+    def model_key(self) -> str | None:
+        """What the model calls it: it has no name for what only an expert knows."""
+        return self.key if self.entry is None else "thing"
 
 
 @dataclass
@@ -43,6 +53,9 @@ class Conversation:
     said: list[tuple[str, list[int]]] = field(default_factory=list)    # words with their slots, numbers of their objects
     answers: int = 0
     earlier: dict[str, Known] = field(default_factory=dict)            # objects that the model no longer reads of, by id
+    offered: tuple[str, str] | None = None                             # what to ask an expert after a yes, and its name
+    experts_allowed: set[str] = field(default_factory=set)
+    experts_refused: set[str] = field(default_factory=set)
     recent = 3                                          # turns that the model still reads
     most = 8                                            # objects that are numbered before the numbering starts anew
 

@@ -95,12 +95,25 @@ def _object(row: Mapping[str, Any], turn: Mapping[str, Any], content: Mapping[st
                   "SEMIAUTOMATIC" if row["origin"] in PROMPTED or row.get("stage") == "refined" else "AUTOMATIC",
         tracking_id=row["id"],
         tracking_uid=uid,
-        note=CHANGED_BY_HAND if row["origin"] == "edited" else "",
+        note=" ".join(filter(None, (CHANGED_BY_HAND if row["origin"] == "edited" else "", _origin_note(row.get("by"))))),
+        maker=(row["by"]["name"], row["by"].get("version", "")) if maker_of(row.get("by")) else None,
         measurements=tuple(m for m in row["measurements"] if m.get("value") is not None),
         attributes={fact["attribute"]: fact["value"] for fact in row["categories"]},
         text=" ".join(dict.fromkeys(sentence for t in content["turns"] for sentence in _about(t, row["id"]))),
     )
     return _as_imported(item, row["imported"]) if row.get("imported") else item
+
+
+def maker_of(by: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return {maker, licence} of a mask that an expert drew, nothing for the model's own."""
+    if not by or by.get("kind") != "expert":
+        return {}
+    return {"maker": " ".join(filter(None, (by["name"], by.get("version")))), "licence": by.get("licence", "")}
+
+
+def _origin_note(by: Mapping[str, Any] | None) -> str:
+    made = maker_of(by)
+    return f"Drawn by {made['maker']}; licence of its weights: {made['licence']}." if made else ""
 
 
 def imported_facts(item: SegObject) -> dict[str, Any]:
@@ -207,13 +220,13 @@ def write_dicom(folder: Path, objects: Sequence[SegObject], volume: Volume, *, w
     """
     from .dicom import build_seg, write_derived, write_rtstruct, write_sr
     from .dicom.files import save
-    from .vocabulary import Vocabulary
+    from .experts import anatomy
 
     if not objects:
         raise InputError("There is no mask to export.", code="CTR-IO-050")
     sources, template = _read_sources(volume, source)
     sources = sources or write_derived(volume, folder / CT, template)
-    common: dict[str, Any] = {"vocabulary": Vocabulary.load(), "model": model, "created": created or datetime.datetime.now()}
+    common: dict[str, Any] = {"vocabulary": anatomy.vocabulary(), "model": model, "created": created or datetime.datetime.now()}
     files = {}
     if {"seg", "sr"} & set(wish.what):
         segmentation = build_seg(objects, volume, sources, kind=wish.kind, **common)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ModelError
+from .experts.registry import experts
 from .reasoner import model_folder
 from .vocabulary import TIERS, Vocabulary
 
@@ -23,7 +24,10 @@ def quality_of(model: str | Path) -> dict[str, dict[str, Any]]:
 
 
 def object_rows(model: str | Path) -> list[dict[str, Any]]:
-    """Return one plain dict for each object of the vocabulary, in its order."""
+    """Return one plain dict for each object: those of the vocabulary in its order, then those that experts cover.
+
+    "by" says who does it: "itself", "click" (interactive only), or the name of an expert.
+    """
     vocabulary, quality = Vocabulary.load(), quality_of(model)
     rows = []
     for key in vocabulary.keys():  # noqa: SIM118 (a method of ours, in file order)
@@ -38,7 +42,16 @@ def object_rows(model: str | Path) -> list[dict[str, Any]]:
             "laterality": item.laterality,
             "click_only": item.clickable_only,
             "quality": quality.get(key),
+            "by": "click" if item.clickable_only else "itself",
         })
+    shipped = {row["key"] for row in rows}
+    for expert in experts()[0]:
+        for key, item in expert.objects.items():
+            if key not in shipped:              # the first expert that covers an object does it
+                shipped.add(key)
+                rows.append({"key": key, "display": item.display, "tier": "", "tier_meaning": "", "region": expert.region,
+                             "names": list(item.names), "laterality": item.laterality, "click_only": False, "quality": None,
+                             "by": expert.name, "licence": expert.licence.note})
     return rows
 
 
@@ -48,13 +61,13 @@ def print_rows(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for title in ("object", "tier", "measured"):
+    for title in ("object", "by", "tier", "measured"):
         table.add_column(title, no_wrap=True)
     table.add_column("also called", overflow="fold")
     for row in rows:
         names = [n for n in row["names"] if n != row["display"]]
-        table.add_row(row["display"] + (" (by click)" if row["click_only"] else ""), f"{row['tier']} {row['tier_meaning']}",
-                      _measured(row["quality"]), ", ".join(names[:4]))
+        name = row["display"] + (" (by click)" if row["click_only"] else "")
+        table.add_row(name, row["by"], f"{row['tier']} {row['tier_meaning']}", _measured(row["quality"]), ", ".join(names[:4]))
     Console().print(table)
 
 

@@ -32,20 +32,21 @@ class Seeker:
 
     # events -------------------------------------------------------------------------------------------------
 
-    def look_event(self, sight: Sight, object_id: str | None, step: int, why: str, key: str | None = None) -> Event:
+    def look_event(self, sight: Sight, object_id: str | None, step: int, why: str, key: str | None = None, by=None) -> Event:
         view = sight.view
         box = ViewBox(centre_ras=view.centre_ras, size_mm=tuple(view.size_mm), spacing_mm=view.spacing_mm, shape=view.shape)
         return self.stream.emit(Look, object=object_id, step=step, view=box, why=why, window=window_for(key),
-                                digest=sight.digest, by=self.by)
+                                digest=sight.digest, by=by or self.by)
 
     def existence_event(self, known: Known, probability: float | None) -> Event:
         return self.stream.emit(Existence, object=known.id, name=known.key or "unknown", display=known.display, state=known.state,
-                                probability=None if probability is None else round(probability, 4), by=self.by)
+                                probability=None if probability is None else round(probability, 4),
+                                by=known.by or self.by)
 
     def box_event(self, known: Known, score: float) -> Event:
         box = known.box
         return self.stream.emit(Box, object=known.id, centre_ras=tuple((box.lower + box.upper) / 2), size_mm=tuple(box.size),
-                                score=round(float(score), 4), look=known.looks, by=self.by)
+                                score=round(float(score), 4), look=known.looks, by=known.by or self.by)
 
     # the loop -----------------------------------------------------------------------------------------------
 

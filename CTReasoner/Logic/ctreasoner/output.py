@@ -17,7 +17,7 @@ from .answer import Answer, Assembler, FoundObject, answer_file, write_json
 from .checked import plain
 from .errors import CTReasonerError, InputError, ResourceError
 from .events import LAST_EVENTS, Cancelled, Event, Mask, load_mask, to_json
-from .exporting import Wish, model_of, objects_of, write_dicom
+from .exporting import Wish, maker_of, model_of, objects_of, write_dicom
 
 if TYPE_CHECKING:
     from .geometry import Volume
@@ -119,9 +119,9 @@ class OutputFolder:
         return files
 
     def _write_all(self) -> dict[str, str]:
-        from .vocabulary import Vocabulary
+        from .experts import anatomy
 
-        vocabulary = Vocabulary.load()
+        vocabulary = anatomy.vocabulary()
         segments = list(self.segments())
         files = {"events": EVENTS, "answer": ANSWER}
         if segments:
@@ -172,7 +172,7 @@ class OutputFolder:
         from .io.writing import Segment, write_seg_nrrd
 
         rows = [Segment.named(found.name, crop, found.mask.first_voxel, vocabulary, id=found.id, display=found.display,
-                              algorithm=_algorithm(found)) for found, crop in segments]
+                              algorithm=_algorithm(found), **maker_of(found.by)) for found, crop in segments]
         write_seg_nrrd(rows, self.volume, self.folder / SEGMENTATION)
         return SEGMENTATION
 

@@ -79,15 +79,16 @@ class Session:
     """One conversation about one CT. Every turn is shown, written where a folder was named, and kept for the next."""
 
     def __init__(self, reasoner: Reasoner, volume: Any, *, output: OutputFolder | None = None, as_json: bool = False,
-                 seed: int = 0) -> None:
-        self.reasoner, self.output, self.as_json, self.seed = reasoner, output, as_json, seed
+                 seed: int = 0, experts: bool = False) -> None:
+        self.reasoner, self.output, self.as_json, self.seed, self.experts = reasoner, output, as_json, seed, experts
         self.identity = reasoner.register(volume)
         self.objects: dict[str, FoundObject] = {}
         self.answers: list[Answer] = []
 
     @classmethod
     def begin(cls, ct: Path, *, series: str | None = None, model: str = "compact", threads: int | None = None,
-              out: Path | None = None, as_json: bool = False, seed: int = 0, credit: str = "") -> Session:
+              out: Path | None = None, as_json: bool = False, seed: int = 0, credit: str = "",
+              experts: bool = False) -> Session:
         """Open a conversation: the CT is read while the model loads, since both take seconds of a cold start.
 
         What is cheap to check (does the model exist, does the CT, can the folder be written) comes first.
@@ -101,13 +102,13 @@ class Session:
             reasoner = Reasoner.from_pretrained(model, threads=threads)
             volume = reading.result()
             output = OutputFolder(out, volume, source=ct, credit=credit) if out else None
-        return cls(reasoner, volume, output=output, as_json=as_json, seed=seed)
+        return cls(reasoner, volume, output=output, as_json=as_json, seed=seed, experts=experts)
 
     def turn(self, question: str, prompts: Prompts | None = None) -> Session:
         """Ask one question and show the answer. Raises what a failed answer stands for."""
         prompts = prompts or Prompts()
         request = make_request(self.identity, question, clicks=prompts.clicks, boxes=prompts.boxes, scribbles=prompts.scribbles,
-                               target=prompts.target, options=Options(seed=self.seed))
+                               target=prompts.target, options=Options(seed=self.seed, experts=self.experts))
         workspace = self.output.workspace if self.output else self.reasoner.workspace_of(request)
         fold = Assembler(request, earlier=self.objects, folder=workspace)
         events: Iterator[Event] = self.reasoner.answer(request, workspace=workspace)

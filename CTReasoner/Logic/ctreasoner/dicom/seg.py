@@ -23,7 +23,7 @@ from ..vocabulary import Vocabulary
 from .derived import MANUFACTURER, MODEL_NAME, decimal, write_derived
 from .files import copy_of, save
 from .grid import GridMap, grid_map, source_affine_lps
-from .segment import ALGORITHMS, SegObject, coded, coding_of
+from .segment import ALGORITHMS, SegObject, algorithm_of, coded, coding_of
 from .uids import content_uid
 
 SEG_SERIES_NUMBER = 9001
@@ -300,7 +300,7 @@ def _description(number: int, item: SegObject, vocabulary: Vocabulary, model: st
         algorithm_identification=None
         if item.algorithm == "MANUAL"
         else hd.AlgorithmIdentificationSequence(
-            name="CTReasoner", version=(model or __version__)[:64], family=codes.DCM.ArtificialIntelligence
+            **algorithm_of(item, model), family=codes.DCM.ArtificialIntelligence
         ),
         tracking_uid=tracking_uid_of(number, item),
         tracking_id=tracking_id_of(number, item),

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pydicom.dataset import Dataset
 
+from ..version import __version__
 from ..vocabulary import Code, Vocabulary
 
 ALGORITHMS = ("AUTOMATIC", "SEMIAUTOMATIC", "MANUAL")
@@ -36,6 +37,7 @@ class SegObject:
         probabilities and go into a FRACTIONAL segmentation alone.
     algorithm : AUTOMATIC from words, SEMIAUTOMATIC from a click or box, MANUAL when a person drew it.
     tracking_id, tracking_uid : the finding's name ("a1.o2") and UID; the UID is made from the mask where it is not given.
+    maker : (name, version) of the expert that drew it; None for the model's own.
     coding : codes and colour of what came from elsewhere; else those of the vocabulary.
     note : what a person should know of this segment ("Changed since it was imported."), for its description.
     measurements : as in ``answer.json``: {name, value, unit, method, geometry}.
@@ -51,6 +53,7 @@ class SegObject:
     tracking_uid: str = ""
     coding: Coding | None = None
     note: str = ""
+    maker: tuple[str, str] | None = None
     measurements: Sequence[Mapping[str, Any]] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
     text: str = ""
@@ -64,6 +67,13 @@ def coding_of(item: SegObject, vocabulary: Vocabulary) -> Coding:
     if entry is None:
         return Coding()
     return Coding(entry.category, entry.type, entry.modifier, entry.anatomic_region, entry.colour)
+
+
+def algorithm_of(item: SegObject, model: str) -> dict[str, str]:
+    """Return name and version of what drew a segment: an expert, or the model."""
+    if item.maker:
+        return {"name": item.maker[0][:64], "version": (item.maker[1] or "unknown")[:64]}
+    return {"name": "CTReasoner", "version": (model or __version__)[:64]}
 
 
 def coded(triple: Sequence[str]) -> Dataset:

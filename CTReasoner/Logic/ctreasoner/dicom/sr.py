@@ -22,7 +22,7 @@ from .derived import MANUFACTURER, MODEL_NAME
 from .files import save
 from .grid import GridMap, grid_map
 from .seg import exportable, settle
-from .segment import SegObject, coded, coding_of
+from .segment import SegObject, algorithm_of, coded, coding_of
 from .uids import content_uid
 
 SR_SERIES_NUMBER = 9002
@@ -146,7 +146,7 @@ def _group(number: int, item: SegObject, segmentation: Dataset, images: Sequence
     segment, coding = segmentation.SegmentSequence[number - 1], coding_of(item, vocabulary)
     algorithm = None
     if item.algorithm != "MANUAL":
-        algorithm = hd.sr.AlgorithmIdentification(name="CTReasoner", version=(model or __version__)[:64])
+        algorithm = hd.sr.AlgorithmIdentification(**algorithm_of(item, model))
     group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(uid=segment.TrackingUID, identifier=segment.TrackingID),
         referenced_segment=hd.sr.ReferencedSegment(

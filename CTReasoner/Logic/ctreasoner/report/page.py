@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..events import Cancelled, Done, Event, Failed, Intent, Measurement, Started, Statement, Text, Warning_
+from ..experts import anatomy
 from ..geometry import Volume
 from ..io.files import atomic
 from ..version import __version__
@@ -56,7 +57,7 @@ def write_report(events: Iterable[Event], volume: Volume, folder: str | Path, so
     ------
     ResourceError : the page cannot be written.
     """
-    folder, vocabulary = Path(folder), vocabulary or Vocabulary.load()
+    folder, vocabulary = Path(folder), vocabulary or anatomy.vocabulary()
     turns: dict[str, list[Event]] = {}
     for event in events:
         turns.setdefault(event.answer, []).append(event)
@@ -95,6 +96,13 @@ def render(content: Mapping[str, Any], colours: Sequence[tuple[int, int, int]] =
 def _scan(volume: Volume) -> dict[str, str]:
     spacing = " × ".join(f"{v:.3g}" for v in volume.spacing)
     return {"Size": f"{' × '.join(map(str, volume.shape))} voxels", "Voxel": f"{spacing} mm", "Content hash": volume.identity[:16]}
+
+
+def _expert(story: ObjectStory) -> str:
+    """Who drew an object that is not the model's own, and under what licence; else ""."""
+    if story.by is None or story.by.kind != "expert":
+        return ""
+    return f"Drawn by {story.by.name} {story.by.version}; licence of its weights: {story.by.licence}."
 
 
 def _turn(answer: str, events: Sequence[Event], volume: Volume, folder: Path, vocabulary: Vocabulary,
@@ -149,7 +157,9 @@ def _object(story: ObjectStory, rows: Sequence[Row], statements: Sequence[Statem
         "probability": f"{100 * story.probability:.0f} %" if story.probability is not None else "",
         "colour": f"c{colour}",
         "rows": [_row(row) for row in rows],
-        "categories": [(c.attribute.replace("_", " "), c.value.replace("_", " "), f"{100 * c.probability:.0f} %")
+        "expert": _expert(story),
+        "categories": [(c.attribute.replace("_", " "), c.value.replace("_", " "),
+                        "by rule" if c.by.kind == "rule" else f"{100 * c.probability:.0f} %")
                        for c in story.categories],
         "measurements": first or table,
         "more": [row for row in table if row not in first] if first else [],

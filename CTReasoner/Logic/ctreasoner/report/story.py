@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
-from ..events import Box, Category, Event, Existence, Look, Mask, Measurement, load_mask
+from ..events import Box, By, Category, Event, Existence, Look, Mask, Measurement, load_mask
 from ..geometry import Volume
 from ..vocabulary import Vocabulary
 from .panes import PLANES, Pane, snapped
@@ -40,6 +40,7 @@ class ObjectStory:
     categories: list[Category] = field(default_factory=list)
     measurements: list[Measurement] = field(default_factory=list)
     colour: Colour = THING_COLOUR
+    by: By | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def stories(events: Iterable[Event], vocabulary: Vocabulary | None = None,
         if isinstance(event, Existence):
             story.name, story.display = event.name, event.display or vocabulary.display(event.name)
             story.state, story.probability = event.state, event.probability
+            story.by = event.by
         elif isinstance(event, Box):
             story.boxes.append(event)
         elif isinstance(event, Mask):
@@ -98,7 +100,7 @@ def stories(events: Iterable[Event], vocabulary: Vocabulary | None = None,
 
 
 def _known(key: str, old: ObjectStory | None) -> ObjectStory:
-    return ObjectStory(key, old.name, old.display, old.state, old.probability) if old else ObjectStory(key)
+    return ObjectStory(key, old.name, old.display, old.state, old.probability, by=old.by) if old else ObjectStory(key)
 
 
 def _looks_of(story: ObjectStory, looks: Sequence[Look]) -> list[Look]:

@@ -1,0 +1,1 @@
+"""Programs that run in an expert's own Python: they import the expert's package and `channel`, nothing of this project."""
