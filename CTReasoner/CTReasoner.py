@@ -52,7 +52,8 @@ class CTReasoner(ScriptedLoadableModule):
             "Ask a CT a question in words, with a click or a box. The module looks closer step by step, draws boxes and "
             "segments, and answers in words in which every number is measured and checked. Research use only.")
         self.parent.acknowledgementText = _(
-            "Built on 3D Slicer, PyTorch and Transformers. The engine runs in a process of its own; nothing leaves this computer.")
+            "Built on 3D Slicer, PyTorch and Transformers. The engine runs in a process of its own, and nothing leaves this "
+            "computer unless you choose a server.")
         slicer.app.connect("startupCompleted()", register_sample_data)
 
 

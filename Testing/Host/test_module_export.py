@@ -6,6 +6,7 @@ import errno
 import os
 
 import dicom_series
+import pydicom
 import pytest
 import slicer
 from panel_fixtures import Panel, still_window  # noqa: F401 (a fixture)
@@ -13,22 +14,30 @@ from panel_fixtures import Panel, still_window  # noqa: F401 (a fixture)
 
 @pytest.fixture
 def panel(app, module_widget, tmp_path) -> Panel:
+    """The panel with an answer about a CT from the database; what the double writes is of another series of its study."""
     made = Panel(app, module_widget)
     made.answered()
-    made.ct.SetAttribute("DICOM.instanceUIDs", "1.2 1.3")
+    files = sorted(dicom_series.save(dicom_series.series(number=7)[:2], tmp_path / "ct").iterdir())
+    uids = [str(pydicom.dcmread(path).SOPInstanceUID) for path in files]
+    for uid, path in [*zip(uids, files, strict=True), (dicom_series.series()[0].SOPInstanceUID, "")]:    # not of an earlier test
+        app.qapp.dicomDatabase()._insert(uid, path)
+    made.ct.SetAttribute("DICOM.instanceUIDs", " ".join(uids))
     made.ui.exportFolderButton.directory = str(tmp_path)
     made.ui.databaseCheckBox.checked = True
     return made
 
 
-def said(panel: Panel, *, with_dicom: bool = True) -> str:
-    """Export, and let the engine have written a segmentation or none."""
+def said(panel: Panel, *, with_dicom: bool = True, **changed: str) -> str:
+    """Export, and let the engine have written a segmentation, with changed attributes, or none."""
     number = len(panel.engine.exports) + 1
     panel.ui.exportButton.click()
     assert panel.until(lambda: len(panel.engine.exports) == number, 5)
     folder = panel.engine.exports[-1]["folder"]
     if with_dicom:
-        for path in dicom_series.save(dicom_series.series()[:1], folder / "dicom").iterdir():
+        written = dicom_series.series()[:1]
+        for keyword, value in changed.items():
+            setattr(written[0], keyword, value)
+        for path in dicom_series.save(written, folder / "dicom").iterdir():
             path.rename(path.with_suffix(".dcm"))
     panel.engine.exported(number, folder=str(folder), files={"answer": "answer.json"})
     panel.settle()
@@ -60,7 +69,26 @@ def test_why_nothing_was_added_is_said(app, panel: Panel, monkeypatch) -> None:
     assert list(panel.engine.exports[-1]["folder"].glob("dicom/*"))
 
 
+@pytest.mark.parametrize("changed", [{"PatientID": "P2"}, {"StudyInstanceUID": "1.2.826.0.1.99"}, {"PatientID": ""}])
+def test_nothing_of_another_patient_or_study_goes_into_the_database(panel: Panel, changed: dict[str, str]) -> None:
+    uid = dicom_series.series()[0].SOPInstanceUID
+    assert said(panel, **changed).endswith("does not belong to the patient and the study of this CT there.")
+    assert slicer.dicomDatabase.fileForInstance(uid) == ""
+    assert said(panel).endswith("The DICOM objects are in the database.") and slicer.dicomDatabase.fileForInstance(uid)
+
+
+def test_a_ct_whose_images_have_gone_gets_nothing_into_the_database(app, panel: Panel) -> None:
+    first = panel.ct.GetAttribute("DICOM.instanceUIDs").split()[0]
+    app.qapp.dicomDatabase()._insert(first, "")
+    panel.controller.refresh()
+    plan = panel.ui.exportPlanLabel.text
+    assert "Not all images of this CT are in the database" in plan and plan.endswith("So they will not go into the database.")
+    assert said(panel).endswith("does not belong to the patient and the study of this CT there.")
+    assert slicer.dicomDatabase.fileForInstance(dicom_series.series()[0].SOPInstanceUID) == ""
+
+
 def test_the_files_of_the_series_go_to_the_engine_where_the_database_has_them_all(app, panel: Panel, tmp_path) -> None:
+    panel.ct.SetAttribute("DICOM.instanceUIDs", "1.2 1.3")
     assert said(panel) and panel.engine.exports[-1]["source"] == ""
     for uid in ("1.2", "1.3"):
         app.qapp.dicomDatabase()._insert(uid, tmp_path / f"{uid}.dcm")
@@ -80,7 +108,7 @@ def test_what_would_be_written_stands_above_the_button(panel: Panel) -> None:
     assert plan.text == "Report, and masks of: Heart."
     panel.ct.RemoveAttribute("DICOM.instanceUIDs")
     panel.controller.refresh()
-    assert "refer to a new CT series without a patient" in plan.text and "cannot go into the database" in plan.text
+    assert "refer to a new CT series without a patient" in plan.text and "will not go into the database" in plan.text
     panel.ui.exportSegCheckBox.click()
     panel.ui.databaseCheckBox.click()
     assert plan.text == "Report, and masks of: Heart."

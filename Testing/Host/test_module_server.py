@@ -6,8 +6,10 @@ import json
 import sys
 from pathlib import Path
 
+import dicom_series
 import host
 import numpy as np
+import pydicom
 import pytest
 import slicer
 from fake_engine import FIRST, SHAPE, phantom_volume
@@ -101,6 +103,25 @@ def test_the_answer_of_a_server_is_exported(away: Away, server, tmp_path) -> Non
     assert away.until(lambda: "Exported to" in away.ui.exportLabel.text, LONGEST_S), away.ui.exportLabel.text
     (answer,) = tmp_path.glob("ctreasoner_*/answer.json")
     assert json.loads(answer.read_text())["turns"][0]["question"] == "Segment the heart"
+
+
+def test_what_a_server_wrote_does_not_come_under_another_patient_into_the_database(app, away: Away, server, tmp_path) -> None:
+    slices = dicom_series.series(phantom_volume().voxels)
+    database = app.qapp.dicomDatabase()
+    for number, path in enumerate(sorted(dicom_series.save(slices, tmp_path / "ct").iterdir())):
+        database._insert(slices[number].SOPInstanceUID, path)
+    away.ct.SetAttribute("DICOM.instanceUIDs", " ".join(s.SOPInstanceUID for s in slices))
+    away.name(server.url)
+    away.ui.exportFolderButton.directory = str(tmp_path)
+    away.ui.databaseCheckBox.checked = True
+    away.ask("Segment the heart")
+    assert away.done() and away.ui.findingsTable.rowCount == 1
+    assert away.until(lambda: away.ui.exportPlanLabel.text.endswith("So they will not go into the database."))
+    away.ui.exportButton.click()
+    assert away.until(lambda: "Exported to" in away.ui.exportLabel.text, LONGEST_S), away.ui.exportLabel.text
+    assert away.ui.exportLabel.text.endswith("does not belong to the patient and the study of this CT there.")
+    written = pydicom.dcmread(next(tmp_path.glob("ctreasoner_*/**/segmentation.dcm")))
+    assert written.PatientID != slices[0].PatientID and database.fileForInstance(str(written.SOPInstanceUID)) == ""
 
 
 @pytest.mark.parametrize(("address", "said"), [

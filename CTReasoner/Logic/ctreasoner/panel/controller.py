@@ -142,6 +142,7 @@ class Controller(Actions):
         self.inside.forget()
         for case in self.cases.values():
             case.estimate = None
+        self.exporter.show_plan(self.case, self.engine_box.is_elsewhere)
         self.chat.changed()
         self.asking.engine = engine
 
@@ -372,7 +373,7 @@ class Controller(Actions):
         self.table.show(findings)
         self.chat.changed()
         self.showing.refresh()
-        self.exporter.show_plan(self.case)
+        self.exporter.show_plan(self.case, self.engine_box.is_elsewhere)
         self.refresh_buttons()
 
     def _note_outdated(self, findings: list) -> None:

@@ -35,18 +35,18 @@ class Exporter:
         ui.exportFolderButton.connect("directoryChanged(QString)", self._folder_chosen)
         self._pending: tuple[Any, Case, Path] | None = None
         for box in (*OBJECTS.values(), "databaseCheckBox"):
-            getattr(ui, box).connect("toggled(bool)", lambda _on: self.show_plan(self._shown))
-        self._shown: Case | None = None
+            getattr(ui, box).connect("toggled(bool)", lambda _on: self.show_plan(*self._shown))
+        self._shown: tuple[Case | None, bool] = (None, False)
 
     @property
     def wished(self) -> list[str]:
         """Which DICOM objects are to be written; a report brings its segmentation."""
         return [what for what, box in OBJECTS.items() if getattr(self._ui, box).checked]
 
-    def show_plan(self, case: Case | None) -> None:
-        """Say what would be written now, and what would keep it from being complete."""
-        self._shown = case
-        self._ui.exportPlanLabel.text = "\n".join(_plan(case, self.wished, self._ui.databaseCheckBox.checked))
+    def show_plan(self, case: Case | None, is_elsewhere: bool) -> None:
+        """Say what would be written now, and what would keep it from being complete; is_elsewhere: a server writes it."""
+        self._shown = (case, is_elsewhere)
+        self._ui.exportPlanLabel.text = "\n".join(_plan(case, is_elsewhere, self.wished, self._ui.databaseCheckBox.checked))
 
     def _folder_chosen(self, path: str) -> None:
         qt.QSettings().setValue(FOLDER_KEY, path)
@@ -111,23 +111,29 @@ class Exporter:
         self._log.add_problem("export", getattr(error, "code", "") or type(error).__name__)
 
     def _to_database(self, folder: Path, case: Case) -> str:
-        """Insert the DICOM objects; only where the CT itself came from the database, so that patient and study exist there."""
+        """Insert the DICOM objects; only where the CT itself came from the database, and under its patient and study alone."""
         if not instance_uids(case.node):
             return _("Not added to the database: this CT did not come from it.")
         if not slicer.dicomDatabase.isOpen:
             return _("Not added to the database: none is open.")
         from DICOMLib import DICOMUtils
 
-        places = sorted({folder / path.relative_to(folder).parts[0] for path in folder.rglob("*.dcm")})
-        if not places:
+        written = sorted(folder.rglob("*.dcm"))
+        if not written:
             return _("Nothing was added to the database: there is no DICOM object among what was written.")
+        belongs = _belonging_of_ct(case.node)
+        one_of_each_folder = {path.parent: path for path in written}.values()
+        if belongs is None or any(_belonging(path) != belongs for path in one_of_each_folder):
+            self._log.add("export: not added to the DICOM database: of another patient or study than the CT")
+            return _("Not added to the database: what was written does not belong to the patient and the study of this CT there.")
+        places = sorted({folder / path.relative_to(folder).parts[0] for path in written})
         if not all(DICOMUtils.importDicom(str(place), slicer.dicomDatabase, True) for place in places):
             self._log.add("export: not added to the DICOM database")
             return _("The database did not take the DICOM objects; they are in the folder all the same.")
         return _("The DICOM objects are in the database.")
 
 
-def _plan(case: Case | None, wished: list[str], into_database: bool) -> list[str]:
+def _plan(case: Case | None, is_elsewhere: bool, wished: list[str], into_database: bool) -> list[str]:
     """Return the lines that stand above the button."""
     if case is None or not case.conversation.turns:
         return [_("There is no answer to export yet.")]
@@ -138,16 +144,45 @@ def _plan(case: Case | None, wished: list[str], into_database: bool) -> list[str
         lines.append(_("A box and no mask: {names}.").format(names=", ".join(f.display for f in findings if not f.segment_id)))
     if case.outdated:
         lines.append(_("Edited masks are measured again before they are written."))
-    if wished and not instance_uids(case.node):
-        lines.append(_("This CT came from a file: the DICOM objects refer to a new CT series without a patient."))
-    if into_database and not instance_uids(case.node):
-        lines.append(_("They cannot go into the database: load the CT from there."))
+    why = _why_no_original(case.node, is_elsewhere)
+    if wished and why:
+        lines.append(_("{why}: the DICOM objects refer to a new CT series without a patient.").format(why=why))
+        if into_database:
+            lines.append(_("So they will not go into the database."))
     return lines
+
+
+def _why_no_original(node: Any, is_elsewhere: bool) -> str:
+    """Return why DICOM objects could not refer to the original images, "" where nothing is known against it.
+
+    Asked at each refresh: of a long series the database is asked for its ends alone; the export asks for all.
+    """
+    uids = instance_uids(node)
+    if not uids:
+        return _("This CT came from a file")
+    if is_elsewhere:
+        return _("A server writes them and does not get the original images")
+    there = all(slicer.dicomDatabase.fileForInstance(uid) for uid in (uids[0], uids[-1]))
+    return "" if there else _("Not all images of this CT are in the database")
 
 
 def instance_uids(node: Any) -> list[str]:
     """Return the DICOM instances that a volume was loaded from, empty for a volume from a file."""
     return (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+
+
+def _belonging_of_ct(node: Any) -> tuple[str, str] | None:
+    """Return patient ID and study UID of a CT from the database, None where its files are not there any more."""
+    files = _dicom_files(node)
+    return _belonging(files[0]) if files and Path(files[0]).is_file() else None
+
+
+def _belonging(path: str | Path) -> tuple[str, str]:
+    """Return patient ID and study UID as a DICOM file says them."""
+    import pydicom
+
+    dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID", "StudyInstanceUID"])
+    return str(dataset.get("PatientID", "")), str(dataset.get("StudyInstanceUID", ""))
 
 
 def _dicom_files(node: Any) -> list[str] | str:
