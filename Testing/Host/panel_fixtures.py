@@ -6,8 +6,11 @@ import host
 import numpy as np
 import pytest
 import slicer
+from client_bench import LONGEST_S
+from fake_engine import phantom_volume
 from panel_doubles import ScriptedEngine
 
+RETURN = 0x01000004
 SPACING = 3.0
 SHAPE = (64, 60, 50)        # i, j, k
 
@@ -75,3 +78,23 @@ class Panel:
         self.engine.finish()
         self.settle()
         return key
+
+
+class LivePanel(Panel):
+    """The panel with the phantom that the doubles of real engines know; which engine answers, the test says."""
+
+    def __init__(self, app, widget) -> None:
+        self.app, self.widget, self.ui, self.controller = app, widget, widget.ui, widget.controller
+        volume = phantom_volume()
+        self.ct = slicer.util.addVolumeFromArray(volume.voxels.transpose(2, 1, 0).copy(), ijkToRAS=volume.affine, name="phantom")
+        self.ct.CreateDefaultDisplayNodes()
+        self.ui.ctSelector.setCurrentNode(self.ct)
+        app.process(30)
+
+    def ask(self, words: str) -> None:
+        """Type and press Enter."""
+        host.text(self.ui.promptLineEdit, words)
+        host.key(self.ui.promptLineEdit, RETURN)
+
+    def done(self) -> bool:
+        return self.until(lambda: not self.controller.asking.is_busy, LONGEST_S)

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import dicom_series
-import host
 import numpy as np
 import pydicom
 import pytest
@@ -16,30 +15,16 @@ from client_bench import DOUBLES, LONGEST_S
 from ctreasoner.client.local import LocalEngine
 from ctreasoner.io import read_volume
 from fake_engine import FIRST, SHAPE, phantom_volume
-from panel_fixtures import Panel, still_window  # noqa: F401 (a fixture)
-
-RETURN = 0x01000004
+from panel_fixtures import RETURN, LivePanel, still_window  # noqa: F401 (a fixture)
 
 
-class Live(Panel):
-    """The panel with a worker process and the phantom that its double knows."""
+class Live(LivePanel):
+    """The panel with a worker process."""
 
     def __init__(self, app, widget) -> None:
-        self.app, self.widget, self.ui, self.controller = app, widget, widget.ui, widget.controller
         self.engine = LocalEngine(sys.executable, arguments=["--factory", f"{DOUBLES}:Double"])
-        self.controller.use_engine(self.engine)
-        volume = phantom_volume()
-        self.ct = slicer.util.addVolumeFromArray(volume.voxels.transpose(2, 1, 0).copy(), ijkToRAS=volume.affine, name="phantom")
-        self.ct.CreateDefaultDisplayNodes()
-        self.ui.ctSelector.setCurrentNode(self.ct)
-        app.process(30)
-
-    def ask(self, words: str) -> None:
-        host.text(self.ui.promptLineEdit, words)
-        host.key(self.ui.promptLineEdit, RETURN)
-
-    def done(self) -> bool:
-        return self.until(lambda: not self.controller.asking.is_busy, LONGEST_S)
+        widget.controller.use_engine(self.engine)
+        super().__init__(app, widget)
 
 
 @pytest.fixture

@@ -13,12 +13,10 @@ import pydicom
 import pytest
 import slicer
 from fake_engine import FIRST, SHAPE, phantom_volume
-from panel_fixtures import Panel, still_window  # noqa: F401 (a fixture)
+from panel_fixtures import RETURN, LivePanel, still_window  # noqa: F401 (a fixture)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Server"))
 from serving import LONGEST_S, served
-
-RETURN = 0x01000004
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +25,11 @@ def server(tmp_path_factory):
         yield running
 
 
-class Away(Panel):
-    """The panel with the phantom, and a server chosen by its widgets."""
+class Away(LivePanel):
+    """The panel with a server chosen by its widgets."""
 
     def __init__(self, app, widget) -> None:
-        self.app, self.widget, self.ui, self.controller = app, widget, widget.ui, widget.controller
-        volume = phantom_volume()
-        self.ct = slicer.util.addVolumeFromArray(volume.voxels.transpose(2, 1, 0).copy(), ijkToRAS=volume.affine, name="phantom")
-        self.ct.CreateDefaultDisplayNodes()
-        self.ui.ctSelector.setCurrentNode(self.ct)
+        super().__init__(app, widget)
         self.ui.engineSection.collapsed = False
         self.ui.engineKindComboBox.currentIndex = 2
         app.process(30)
@@ -50,13 +44,6 @@ class Away(Panel):
     def test(self, said: str) -> bool:
         self.ui.testButton.click()
         return self.until(lambda: said in self.ui.engineDetailsLabel.text, LONGEST_S)
-
-    def ask(self, words: str) -> None:
-        host.text(self.ui.promptLineEdit, words)
-        host.key(self.ui.promptLineEdit, RETURN)
-
-    def done(self) -> bool:
-        return self.until(lambda: not self.controller.asking.is_busy, LONGEST_S)
 
 
 @pytest.fixture

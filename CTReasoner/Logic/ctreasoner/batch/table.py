@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..appearance.measure import NAMES
-from ..errors import ResourceError
+from ..io.files import atomic
 from .rows import VERDICTS
 from .sources import Source
 from .units import CASES, Job
@@ -62,18 +61,10 @@ def write_table(job: Job, sources: Iterable[Source], done: dict[str, str], faile
     done : key of a source -> name of its unit. failed : key -> its outcome.
     """
     path = job.out / FILE
-    part = path.with_name(f".{FILE}.part")
     rows = _rows(job, sources, done, failed)
-    try:
-        with pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
-            while lot := list(islice(rows, LOT)):
-                writer.write_table(pa.Table.from_pylist(lot, SCHEMA))
-        os.replace(part, path)
-    except OSError as error:
-        raise ResourceError(f"{FILE} could not be written: {error.strerror or error}.", code="CTR-RES-001",
-                            hint="Free some space or choose another folder.") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic(path) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+        while lot := list(islice(rows, LOT)):
+            writer.write_table(pa.Table.from_pylist(lot, SCHEMA))
     return path
 
 
