@@ -1,6 +1,7 @@
 """`ctreasoner batch` with a double of the engine: ``python batch_double.py INPUT --ask ... --out DIR``.
 
-The environment says how it behaves: CTREASONER_DOUBLE_S seconds for each answer; a CT whose name holds "deadly" ends the process.
+The environment says how it behaves: with CTREASONER_DOUBLE_UNITS no answer begins once so many units are whole (it waits to be
+killed, however slow the machine is); a CT whose name holds "deadly" ends the process.
 """
 
 from __future__ import annotations
@@ -32,10 +33,14 @@ def write_cts(folder: Path, count: int) -> Path:
     return folder
 
 
-class SlowEngine(FakeEngine):
-    """Takes its time for each answer, and counts them."""
+class DoubleEngine(FakeEngine):
+    """Counts its answers, and stops where it is told to."""
 
     asked = 0
+
+    def __init__(self, out: Path) -> None:
+        super().__init__()
+        self.out = out
 
     def register(self, volume):
         self.answers = 0
@@ -49,13 +54,15 @@ class SlowEngine(FakeEngine):
         if "deadly" in volume.name:
             os._exit(9)
         self.asked += 1
-        time.sleep(float(os.environ.get("CTREASONER_DOUBLE_S", "0")))
+        most = int(os.environ.get("CTREASONER_DOUBLE_UNITS", "-1"))
+        while most >= 0 and len(list(self.out.glob("cases/*/unit.json"))) >= most:
+            time.sleep(0.05)
         yield from super().answer(request, workspace)
 
 
 class DoubleWorker(worker.Worker):
     def load(self):
-        return SlowEngine()
+        return DoubleEngine(self.job.out)
 
 
 def main(arguments: list[str]) -> None:

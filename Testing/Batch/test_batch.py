@@ -30,12 +30,13 @@ def command(cts: Path, out: Path, *more: str) -> list[str]:
     return [sys.executable, str(DOUBLE), str(cts), "--ask", QUESTION, "--out", str(out), "--workers", "2", *more]
 
 
-def environment(seconds: float) -> dict[str, str]:
-    return os.environ | {"CTREASONER_DOUBLE_S": str(seconds), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+def environment(units: int) -> dict[str, str]:
+    return os.environ | {"CTREASONER_DOUBLE_UNITS": str(units), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 
 
-def start(cts: Path, out: Path, seconds: float, *more: str) -> subprocess.Popen:
-    return subprocess.Popen(command(cts, out, *more), env=environment(seconds), text=True, start_new_session=True,
+def start(cts: Path, out: Path, units: int, *more: str) -> subprocess.Popen:
+    """Begin; once ``units`` are whole no answer begins (those under way end: one more with two workers). -1: no limit."""
+    return subprocess.Popen(command(cts, out, *more), env=environment(units), text=True, start_new_session=True,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
@@ -56,7 +57,7 @@ def test_killed_stopped_and_begun_anew_it_does_each_ct_once(tmp_path: Path) -> N
     write_cts(tmp_path / "more", COUNT + 1)
     (tmp_path / "more" / f"ct{COUNT:02d}.nii.gz").rename(cts / "deadly.nii.gz")
     for everything in (False, True):
-        program = start(cts, out, 1.0)
+        program = start(cts, out, len(kept) + 1)
         wait_for_units(out, len(kept) + 1, program)
         time.sleep(chance.uniform(0, 1))
         strike(program, everything=everything)
@@ -64,7 +65,7 @@ def test_killed_stopped_and_begun_anew_it_does_each_ct_once(tmp_path: Path) -> N
         assert changed(out, kept) == 0
 
     before, old = len(units(out)), set(out.glob("work/*"))
-    program = start(cts, out, 60.0)
+    program = start(cts, out, 0)
     while not {path.parent for path in out.glob("work/*/*.tries")} - old:
         time.sleep(0.05)
     program.send_signal(signal.SIGINT)
@@ -73,7 +74,7 @@ def test_killed_stopped_and_begun_anew_it_does_each_ct_once(tmp_path: Path) -> N
     assert len(units(out)) == before and not (out / "work").exists()
     assert changed(out, kept) == 0
 
-    program = start(cts, out, 0.0, "--json")
+    program = start(cts, out, -1, "--json")
     printed, said = program.communicate(timeout=300)
     assert program.returncode == 0, said
     *lines, summary = map(json.loads, printed.splitlines())
