@@ -185,4 +185,11 @@ def test_the_fit_finds_how_much_too_sure_the_head_is() -> None:
     rows = [{"logits": row.tolist(), "state": state, "patient": "x"} for row, state in zip(shown, states, strict=True)]
     fitted = calibrate.fit(rows)
     assert fitted["temperature"] == pytest.approx(3.0, rel=0.15)
-    assert fitted["recall"] >= 0.98 and fitted["ece_after"] < 0.03 < fitted["ece_before"]
+    assert fitted["threshold"] == pytest.approx(0.5, abs=0.1) and fitted["ece_after"] < 0.03 < fitted["ece_before"]
+
+
+def test_the_threshold_lies_midway_between_what_is_there_and_what_is_not() -> None:
+    assert calibrate.best_threshold(np.array([0.9, 0.8, 0.95]), np.array([0.1, 0.6, 0.2])) == pytest.approx(0.7)
+    one_missed = calibrate.best_threshold(np.array([0.3, 0.9, 0.8, 0.85]), np.array([0.1, 0.5, 0.2]))
+    assert one_missed == pytest.approx(0.65)
+

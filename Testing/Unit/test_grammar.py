@@ -68,6 +68,26 @@ def test_a_plan_holds_no_more_objects_than_asked_for(choices, known, most) -> No
     assert len(plan.objects) <= max(1, most)
 
 
+def spelled(key: str, **options) -> PlanGrammar:
+    """A plan in which one object's name has just been written."""
+    plan = machine(**options)
+    for token in (plan.ids["<SEGMENT>"], plan.ids[grammar.OBJECT_TOKENS[plan._next() - 1]], *plan.names[key]):
+        plan.advance(token)
+    return plan
+
+
+def test_a_name_that_the_conversation_has_is_a_reference_unless_there_may_be_several() -> None:
+    known = {1: "heart", 2: "lung_nodule", 3: "aorta"}
+    plan = spelled("aorta", known=known)
+    assert plan.earlier() == 3
+    assert plan.unname() == 1 + len(plan.names["aorta"])
+    plan.advance(plan.ids["<REF:3>"])
+    assert [(o.number, o.key, o.reference) for o in plan.plan.objects] == [(3, "aorta", True)]
+    assert spelled("trachea", known=known).earlier() is None
+    assert spelled("lung_nodule", known=known).earlier() is None
+    assert spelled("aorta", known=known, pointer=True).earlier() is None       # what is clicked may be another
+
+
 @SETTINGS
 @given(CHOICES)
 def test_a_thing_without_a_name_needs_a_pointer(choices) -> None:

@@ -332,3 +332,18 @@ def test_a_new_object_wins_over_a_reference_whatever_number_the_model_expected(e
     assert speaker._choice(logits, allowed) == t["<obj:7>"]              # it counts to 3, the grammar to 7
     logits[t["<obj:3>"]] = 1.0
     assert speaker._choice(logits, allowed) == t["<REF:1>"]
+
+
+def test_a_name_that_was_answered_before_is_thought_of_as_a_reference(engine) -> None:
+    volume = tiny_model.scan()
+    engine.register(volume)
+    speaker, whole = engine.speaker, engine.eyes.whole(volume)
+    question = speaker.processor.question("segment the heart and the aorta")
+    with probe.given_plan(["segment"], ["heart", "aorta"]):
+        spelled = speaker.think(question, whole, [], {3: "aorta"}, 4)
+    with probe.given_plan(["segment"], ["heart", 3]):
+        referred = speaker.think(question, whole, [], {3: "aorta"}, 4)
+    assert [(o.number, o.key, o.reference) for o in spelled.plan.objects] == [(4, "heart", False), (3, "aorta", True)]
+    assert (spelled.plan.tokens, spelled.length) == (referred.plan.tokens, referred.length)      # nothing of the name is left
+    one, other = (speaker.begin(thought, 4, "heart") for thought in (spelled, referred))
+    assert torch.allclose(one, other, atol=1e-5)

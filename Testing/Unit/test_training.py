@@ -48,6 +48,7 @@ def folder(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("prepared")
     write_case(path, "segthor_90")
     write_case(path, "segthor_91", split="val")
+    write_case(path, "segthor_03")
     write_case(path, "openkbp_90", source="openkbp", balls={
         "mandible": ((40, 40, 30), 8, 900), "parotid_left": ((25, 30, 35), 6, 0), "parotid_right": ((55, 30, 35), 6, 0)})
     nodule = {"lung_nodule": ((40, 30, 35), 3, 40)}
@@ -69,7 +70,7 @@ def sampler(cases) -> Sampler:
 
 # who is trained on ------------------------------------------------------------------------------------------
 
-def test_validation_the_last_fold_and_the_demos_patient_are_never_trained_on(cases) -> None:
+def test_validation_the_last_fold_the_demos_patient_and_who_was_set_aside_are_never_trained_on(cases) -> None:
     assert sorted(c.id for c in cases) == ["lidc_90", "openkbp_90", "segthor_90"]
 
 

@@ -21,6 +21,9 @@ _HUS = (-1024, -192, 300, 1704)
 # drawn over the treated range only: no organ ends where such a mask ends
 RANGE_ONLY = {("openkbp", "spinal_cord"), ("openkbp", "esophagus")}
 DEMO_PATIENT = "LIDC-IDRI-0001"           # never trained on: the demo stays an unseen scan
+# training patients that no training sees: the threshold of "it is there" is fitted on them (evaluation/calibrate.py)
+SET_ASIDE = ("segthor_03", "segthor_12", "segthor_26", "segthor_40", "openkbp_002", "openkbp_004", "openkbp_007", "openkbp_013",
+             "openkbp_020", "openkbp_021", "openkbp_026", "openkbp_027")
 FOLDS = {**dict.fromkeys(("fold0", "fold1", "fold2", "fold3"), "train"), "fold4": "val"}   # shipped weights never see fold4
 _TABLE = np.round(np.interp(np.arange(256), _CODES, _HUS)).astype(np.int16)
 

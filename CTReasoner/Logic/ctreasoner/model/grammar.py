@@ -5,6 +5,8 @@
     object  := <obj:n> name <DET> | <REF:m>                              n counts through the conversation
     name    := pieces of a name that the model learned | <ASKED> | <THING>
 
+A name that the conversation has already is written as its <REF:m>: there is one heart in a scan, and its corrections stay.
+
 After the plan every new object has a block of its own that sees the plan but not the other blocks, and the words come last:
 
     block   := <obj:n> name state <BOX> (<LOOK> [27 visual tokens] (<BOX> | <LOST>))? (<SEG> [3 region tokens] category*)?
@@ -95,6 +97,22 @@ class PlanGrammar:
         if self.state == "name":
             return self._pieces()
         return [ids["<GO>"]] if self.state == "go" else [ids["<DET>"]]
+
+    def earlier(self) -> int | None:
+        """The number under which the name that was just spelled stands in the conversation already. `lung_nodule` is excepted:
+        there may be several; and so is everything where something was clicked."""
+        key = next((k for k, name in self.names.items() if self.state == "name" and name == self.spelled), None)
+        if self.pointer or key in (None, "lung_nodule"):
+            return None
+        return next((number for number, k in self.known.items() if k == key), None)
+
+    def unname(self) -> int:
+        """Takes back the object that is being spelled; how many tokens that are."""
+        count = 1 + len(self.spelled)
+        del self.plan.tokens[-count:]
+        self.plan.objects.pop()
+        self.spelled, self.state = (), "object" if self.plan.objects else "route"
+        return count
 
     def _objects(self) -> list[int]:
         used, named = {o.number for o in self.plan.objects}, self._named()

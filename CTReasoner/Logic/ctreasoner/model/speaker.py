@@ -57,6 +57,10 @@ class Speaker:
         codes, asked = {}, {}
         while not machine.finished:
             token = self._choice(logits[0, -1], machine.allowed())
+            number = machine.earlier() if token == self.t["<DET>"] else None
+            if number is not None:
+                cache.crop(-machine.unname())
+                token = self.t[grammar.REFERENCE_TOKENS[number - 1]]
             machine.advance(token)
             logits, states, cache = self.language(self.language.embed(torch.tensor([[token]])), cache=cache)
             if token == self.t["<DET>"]:

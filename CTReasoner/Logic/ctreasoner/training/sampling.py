@@ -172,7 +172,7 @@ class Sampler:
             hu = augment.recontrast(hu, named["aorta"], named["heart"], rng)
         erased = None
         candidates = [key for key in ERASABLE if share.get(key, 0) > 0.5]
-        if candidates and rng.random() < 0.1:
+        if candidates and rng.random() < (0.3 if case.source == "openkbp" else 0.1):     # that a parotid is gone is hard to see
             erased = candidates[rng.integers(len(candidates))]
             hu = augment.erase(hu, named[erased], rng)
         if z_range is None and rng.random() < 0.25 and (seen := [key for key in named if share[key] > 0.05 and key != erased]):

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ctreasoner.dataset.known import DEMO_PATIENT
+from ctreasoner.dataset.known import DEMO_PATIENT, SET_ASIDE
 from ctreasoner.dataset.prepare import OBJECTS
 
 NUMBER = {key: i + 1 for i, key in enumerate(OBJECTS)}
@@ -83,7 +83,7 @@ TRAINING = ("train", "fold0", "fold1", "fold2", "fold3")
 
 def training_cases(folder: Path | str) -> list[Prepared]:
     """Every prepared case that weights may see."""
-    return [case for case in read_prepared(folder, splits=TRAINING) if case.patient != DEMO_PATIENT]
+    return [case for case in read_prepared(folder, splits=TRAINING) if case.patient != DEMO_PATIENT and case.id not in SET_ASIDE]
 
 
 @dataclass
