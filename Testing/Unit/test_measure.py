@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from analytic_shapes import arch, ball, ct, cylinder, ellipsoid, painted, turned
+from analytic_shapes import arch, ball, ct, cylinder, ellipsoid, painted, points, turned
 from ctreasoner.appearance.measure import NAMES, measure, values
 from ctreasoner.vocabulary import Vocabulary
 
@@ -76,6 +76,16 @@ def test_an_oblique_tube_is_measured_across_not_along(way):
     assert v["diameter_max"] == pytest.approx(20, abs=1.4)
     assert v["diameter_median"] == pytest.approx(20, abs=0.8)
     assert "long_axis" not in v
+
+
+def test_a_sliver_of_mask_beside_a_tube_does_not_widen_it_and_an_oval_stays_an_oval():
+    volume = ct((60, 60, 70), (1.2, 1.2, 1.5))
+    tube = cylinder(volume, 12, (0, 0, 1), 45)
+    p = points(volume)
+    fin = (np.abs(p[..., 1]) < 2.0) & (p[..., 0] > 0) & (p[..., 0] < 18) & (np.abs(p[..., 2]) < 15)      # 4 mm thick, 6 mm beyond
+    assert found(tube | fin, volume, "aorta")["diameter_max"] == pytest.approx(24, abs=1.6)
+    oval = ((p[..., 0] / 15) ** 2 + (p[..., 1] / 11) ** 2 <= 1) & (np.abs(p[..., 2]) < 45)
+    assert found(oval, volume, "aorta")["diameter_max"] == pytest.approx(30, abs=1.0)
 
 
 @pytest.mark.parametrize("rotation", [None, turned((6, 5, 8))])

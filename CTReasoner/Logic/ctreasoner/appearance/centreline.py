@@ -19,7 +19,8 @@ FINEST_MM, COARSEST_NODE_MM = 1.4, 3.0
 CUT_END_MM = 10.0        # no diameter this near an end that the scan cuts
 MIN_VOXELS_ACROSS = 5.0
 SMOOTH_CELLS = 0.8       # takes the steps off a voxel surface; moves the wall of a 10 mm tube by less than 0.1 mm
-SPIKE = 1.35             # a ray longer than this many median radii ran into a branch
+BRANCH = (1.35, 1 / 6)   # a ray of more median radii, in a peak narrower than this share of the round, ran into a branch
+SLIVER = (1.1, 1 / 12)   # a ray this much longer than those beside a narrower peak ran into a sliver of mask beside the wall
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,15 +225,19 @@ def _rims(line, tangent, occupied, step, offset, reach, rays) -> tuple[np.ndarra
     part = np.clip((before - 0.5) / np.maximum(before - after, 1e-6), 0, 1)
     radius = (np.maximum(stop - 1, 0) + part) * pace
     typical = np.median(radius, axis=1, keepdims=True)
-    widest = np.maximum(SPIKE * typical, _opened(radius))
-    return line[:, None] + way * np.minimum(radius, widest)[..., None], closed
+    longer, share = BRANCH
+    radius = np.minimum(radius, np.maximum(longer * typical, _opened(radius, share)))
+    longer, share = SLIVER
+    beside = _opened(radius, share)
+    radius = np.where(radius > longer * beside, beside, radius)
+    return line[:, None] + way * radius[..., None], closed
 
 
-def _opened(radius: np.ndarray) -> np.ndarray:
-    """Radii without what is narrower than a sixth of the round: the mouth of a branch."""
+def _opened(radius: np.ndarray, share: float) -> np.ndarray:
+    """Radii without peaks narrower than this share of the round."""
     from scipy.ndimage import maximum_filter1d, minimum_filter1d
 
-    size = max(3, radius.shape[1] // 6)
+    size = max(3, round(radius.shape[1] * share))
     return maximum_filter1d(minimum_filter1d(radius, size, axis=1, mode="wrap"), size, axis=1, mode="wrap")
 
 
