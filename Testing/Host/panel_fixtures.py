@@ -98,3 +98,32 @@ class LivePanel(Panel):
 
     def done(self) -> bool:
         return self.until(lambda: not self.controller.asking.is_busy, LONGEST_S)
+
+
+class Away(LivePanel):
+    """The panel with a server chosen by its widgets."""
+
+    def __init__(self, app, widget) -> None:
+        super().__init__(app, widget)
+        self.ui.engineSection.collapsed = False
+        self.ui.engineKindComboBox.currentIndex = 2
+        app.process(30)
+
+    def name(self, address: str, token: str = "") -> None:
+        """Type an address and a token, as a person does: each field is left at the end."""
+        for line, words in ((self.ui.serverAddressLineEdit, address), (self.ui.serverTokenLineEdit, token)):
+            line.clear()
+            host.text(line, words)
+            host.key(line, RETURN)
+
+    def test(self, said: str) -> bool:
+        self.ui.testButton.click()
+        return self.until(lambda: said in self.ui.engineDetailsLabel.text, LONGEST_S)
+
+
+@pytest.fixture(name="away")
+def a_server_chosen(app, module_widget):
+    """The panel in which an address is to be typed; afterwards the engine is the one beside it again."""
+    yield Away(app, module_widget)
+    module_widget.ui.serverAddressLineEdit.clear()
+    module_widget.ui.engineKindComboBox.currentIndex = 0

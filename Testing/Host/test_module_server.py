@@ -7,50 +7,22 @@ import sys
 from pathlib import Path
 
 import dicom_series
-import host
 import numpy as np
 import pydicom
 import pytest
 import slicer
 from fake_engine import FIRST, SHAPE, phantom_volume
-from panel_fixtures import RETURN, LivePanel, still_window  # noqa: F401 (a fixture)
+from panel_fixtures import Away, a_server_chosen, still_window  # noqa: F401 (fixtures)
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "Server"))
-from serving import LONGEST_S, served
+from serving import LONGEST_S, served, wait_for
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     with served(tmp_path_factory.mktemp("data"), limits={"grace_s": 1.0}) as running:
+        assert wait_for(lambda: running.call("GET", "/v1/info")[2]["engine"] == "ready")
         yield running
-
-
-class Away(LivePanel):
-    """The panel with a server chosen by its widgets."""
-
-    def __init__(self, app, widget) -> None:
-        super().__init__(app, widget)
-        self.ui.engineSection.collapsed = False
-        self.ui.engineKindComboBox.currentIndex = 2
-        app.process(30)
-
-    def name(self, address: str, token: str = "") -> None:
-        """Type an address and a token, as a person does: each field is left at the end."""
-        for line, words in ((self.ui.serverAddressLineEdit, address), (self.ui.serverTokenLineEdit, token)):
-            line.clear()
-            host.text(line, words)
-            host.key(line, RETURN)
-
-    def test(self, said: str) -> bool:
-        self.ui.testButton.click()
-        return self.until(lambda: said in self.ui.engineDetailsLabel.text, LONGEST_S)
-
-
-@pytest.fixture
-def away(app, module_widget):
-    yield Away(app, module_widget)
-    module_widget.ui.serverAddressLineEdit.clear()
-    module_widget.ui.engineKindComboBox.currentIndex = 0
 
 
 def test_a_server_is_tested_and_says_which_model_it_has(away: Away, server) -> None:
@@ -68,6 +40,17 @@ def test_an_answer_comes_from_the_server_into_the_scene(away: Away, server) -> N
     node = away.controller.case.writer.segmentation
     where = np.argwhere(slicer.util.arrayFromSegmentBinaryLabelmap(node, finding.segment_id, away.ct).transpose(2, 1, 0))
     assert tuple(where.min(0)) == FIRST and tuple(where.max(0)) == tuple(np.add(FIRST, SHAPE) - 1)
+
+
+def test_chips_turn_grey_once_the_server_has_the_ct_and_it_is_not_sent_for_them(away: Away, server) -> None:
+    away.name(server.url)
+    assert away.test("The server answers: CTReasoner")
+    away.app.process(1500)
+    assert away.controller.case.estimate is None or away.controller.case.estimate.states == {}
+    away.ask("Segment the heart")
+    assert away.done()
+    assert away.until(lambda: away.controller.case.estimate is not None and away.controller.case.estimate.states, LONGEST_S)
+    assert away.controller.case.estimate.states == {"heart": ("present", 0.9), "mandible": ("outside", 0.8)}
 
 
 def test_stop_ends_an_answer_and_the_next_one_comes(away: Away, server) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import json
 import struct
 import sys
@@ -21,7 +19,7 @@ from ctreasoner.server.problems import Refused
 from ctreasoner.server.settings import Settings
 from ctreasoner.server.store import Store
 from fake_engine import phantom_volume
-from serving import phantom_bytes, resident_mb, send, served, wait_for
+from serving import phantom_bytes, resident_mb, self_signed, send, served, wait_for
 
 HEART = "segment the heart"
 OPEN = {"/health/live", "/health/ready"}
@@ -160,28 +158,7 @@ def test_loopback_is_known_by_its_names(host, is_it):
 
 
 def test_tls_is_checked_by_the_client_which_says_what_is_wrong(tmp_path):
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    cert, private = tmp_path / "cert.pem", tmp_path / "key.pem"
-    cert.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    private.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
+    cert, private = self_signed(tmp_path)
     with served(tmp_path / "data", tls_cert=str(cert), tls_key=str(private)) as server:
         url = f"https://127.0.0.1:{server.port}"
         assert Client(url, certificate=cert).info()["engine"] in ("starting", "ready")

@@ -114,11 +114,19 @@ class RemoteEngine(Telling):
         return ask
 
     def inside(self, volume: VolumeFile) -> int:
-        """Say that nothing is known of what a CT shows before it is asked about: the CT is not sent for a guess."""
+        """Ask which objects a CT shows, before any look; returns a number, see `LocalEngine.inside`.
+
+        Only of a CT that the server has, because something was asked about it: it is not sent for a guess. Of another one the
+        message says nothing (states: {}), as if that were all.
+        """
         with self._lock:
             self._count += 1
             ask = self._count
-        self._keep(Message("inside", ask, facts={"states": {}, "is_whole": True}))
+        there = self._ids.get(volume.identity)
+        if there is None:
+            self._keep(Message("inside", ask, facts={"states": {}, "is_whole": True}))
+        else:       # beside the thread of questions, which do not wait for it
+            threading.Thread(target=self._inside, args=(ask, there), daemon=True).start()
         return ask
 
     def cancel(self, ask: int) -> None:
@@ -266,6 +274,14 @@ class RemoteEngine(Telling):
             self._exports.discard(ask)
         self._keep(Message("exported", ask, facts=facts))
         self._rest()
+
+    def _inside(self, ask: int, there: str) -> None:
+        try:
+            shown = self._wire.call("GET", f"/v1/volumes/{there}/objects")
+            facts = {"states": shown["states"], "is_whole": shown["is_whole"]}
+        except CTReasonerError as error:
+            facts = _facts(error)
+        self._keep(Message("inside", ask, facts=facts))
 
     def _forget(self, identity: str) -> None:
         there = self._ids.pop(identity, identity)

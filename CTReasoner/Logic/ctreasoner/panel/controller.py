@@ -323,6 +323,7 @@ class Controller(Actions):
 
     def _on_end(self, job: Job) -> None:
         job.case.brought_back.clear()
+        self.inside.again(job.case)
         self.refresh()
 
     def _check_edits(self) -> None:

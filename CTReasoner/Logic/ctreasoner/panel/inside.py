@@ -43,6 +43,11 @@ class Inside:
         """The engine is gone: what it was asked is not answered any more."""
         self._asked = None
 
+    def again(self, case: Case) -> None:
+        """Ask anew, after an answer, where nothing could be had before: by now a server has the CT."""
+        if case.estimate is not None and case.estimate.is_final and not case.estimate.states:
+            case.estimate = None
+
     def step(self, engine: Any, case: Case | None, *, idle: bool) -> None:
         """Ask where it is time to; call it about once a second, since a CT that is being moved is left alone until it rests."""
         if case is None:
