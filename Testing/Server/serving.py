@@ -86,10 +86,18 @@ class Served:
     def reading(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> Iterator[Reading]:
+        with self.asking(method, path, body, headers) as connection:
+            yield Reading(connection.getresponse())
+
+    @contextmanager
+    def asking(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> Iterator[http.client.HTTPConnection]:
+        """Send a request and read nothing yet; leaving closes the connection."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LONGEST_S)
         try:
             connection.request(method, path, body, headers or {})
-            yield Reading(connection.getresponse())
+            yield connection
         finally:
             connection.close()
 

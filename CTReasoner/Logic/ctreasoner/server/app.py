@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from ..version import __version__
-from . import problems
+from . import monailabel, problems
 from .guard import Guard
 from .journal import Journal
 from .routes import api, open_to_all
@@ -39,6 +39,8 @@ def build(settings: Settings) -> FastAPI:
     problems.install(app)
     app.include_router(open_to_all)
     app.include_router(api)
+    app.include_router(monailabel.public)
+    app.include_router(monailabel.router)
     app.add_middleware(Guard, settings=settings)
     app.add_middleware(Journal, metrics=server.metrics)
     app.openapi = lambda: _openapi(app)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import gzip
 import math
 import tempfile
 import zipfile
@@ -28,6 +29,27 @@ def nifti(file: VolumeFile, event: Mask, crop: np.ndarray, scratch: Path) -> byt
         target = Path(folder) / "mask.nii.gz"
         write_mask_nifti(crop, event.first_voxel, volume, target)
         return target.read_bytes()
+
+
+def label_map(grid: np.ndarray, affine: np.ndarray, extension: str, is_packed: bool = True) -> bytes:
+    """Return labels (uint8, [i, j, k]) with their place (ijk -> RAS mm) as the bytes of a ".nrrd" or ".nii.gz" file."""
+    if extension == ".nii.gz":
+        import nibabel
+
+        image = nibabel.Nifti1Image(grid, affine)
+        image.set_sform(affine, code="scanner")
+        image.set_qform(affine, code="scanner")
+        image.header.set_xyzt_units("mm")
+        return gzip.compress(image.to_bytes(), compresslevel=1, mtime=0)
+    from ..io.writing import RAS_TO_LPS
+
+    vectors = [f"({','.join(repr(float(v)) for v in column)})" for column in (RAS_TO_LPS @ affine)[:3].T]
+    lines = ["NRRD0004", "type: unsigned char", "dimension: 3", "space: left-posterior-superior",
+             f"sizes: {' '.join(map(str, grid.shape))}", f"space directions: {' '.join(vectors[:3])}",
+             "kinds: domain domain domain", f"space origin: {vectors[3]}",
+             f"encoding: {'gzip' if is_packed else 'raw'}"]  # fmt: skip
+    voxels = grid.tobytes(order="F")
+    return "\n".join([*lines, "", ""]).encode() + (gzip.compress(voxels, compresslevel=1, mtime=0) if is_packed else voxels)
 
 
 def unpacked(edited: Edited, whole: list[int]) -> np.ndarray:

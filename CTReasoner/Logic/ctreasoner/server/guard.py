@@ -34,16 +34,21 @@ def _who(request: Request, role: str) -> str:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     owner = server.store.owner(token.strip()) if scheme.lower() == "bearer" and token.isascii() else None
     if owner is None:
-        raise Refused(
-            401,
-            "A token is needed, and this one is missing or not known.",
-            code="CTR-SRV-001",
-            hint="Ask who runs the server for one (ctreasoner serve token add NAME).",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+        raise refuse_token()
     if owner["role"] != role:
         raise Refused(403, f"This token is not for that: its role is '{owner['role']}'.", code="CTR-SRV-002")
     return owner["user"]
+
+
+def refuse_token() -> Refused:
+    """Return what whoever comes without a token that is known is told."""
+    return Refused(
+        401,
+        "A token is needed, and this one is missing or not known.",
+        code="CTR-SRV-001",
+        hint="Ask who runs the server for one (ctreasoner serve token add NAME).",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
 
 
 def user(request: Request, _shown: Annotated[object, Depends(BEARER)]) -> str:
@@ -94,8 +99,8 @@ class Guard:
         limit = limits.body_bytes
         if scope["method"] == "PATCH" or "/edited/" in path:
             limit = limits.chunk_bytes
-        elif path.startswith("/monailabel/"):
-            limit = limits.upload_bytes
+        elif path.startswith(("/monailabel/datastore/", "/monailabel/session/", "/monailabel/infer/")):
+            limit = limits.upload_bytes  # a CT comes whole; it is read only from a user, and counted as any upload
         if sum(len(name) + len(value) for name, value in headers.raw) > HEADERS:
             raise Refused(431, f"The headers of a request may have {HEADERS:,} bytes.", code="CTR-SRV-006")
         length = headers.get("content-length", "0")

@@ -109,6 +109,11 @@ class Uploads:
         self.store.run("UPDATE upload SET used = ? WHERE id = ?", time.time(), row["id"])
         return have
 
+    def announce(self, row: sqlite3.Row, size: int, sha256: str) -> sqlite3.Row:
+        """Return an upload with the size and hash of what came, where neither was known when it began."""
+        self.store.run("UPDATE upload SET size = ?, sha256 = ? WHERE id = ?", size, sha256, row["id"])
+        return self.get(row["user"], row["id"])
+
     async def finish(self, row: sqlite3.Row) -> sqlite3.Row:
         """Check and read a file that has come whole; return its CT. A file that is refused is taken away."""
         user, path = row["user"], self.path(row)
