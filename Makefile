@@ -8,6 +8,8 @@
 #   make fuzz                                   some 100,000 wrong requests to the server
 #   make bench-server                           what the server adds to an answer, and many clients at once
 #   make bench-batch                            24 CTs at once and in turn, killed and begun anew, and how Ray scales
+#   make sbom                                   what is installed, as CycloneDX (build/sbom.json)
+#   make audit                                  its known weaknesses, by pip-audit (asks pypi.org)
 #   make desktop                                the Slicer module with real views, outside Slicer
 #   make pictures                               the pictures of README and docs
 #   make bench                                  the table of times and memory
@@ -29,10 +31,10 @@ CHECK := $(BIN)/python -m ctreasoner.system
 export CT QUESTION OUT
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pacs test-server test-experts fuzz bench-server bench-batch desktop pictures bench lint clean
+.PHONY: help demo test test-pacs test-server test-experts fuzz bench-server bench-batch sbom audit desktop pictures bench lint clean
 
 help:
-	@sed -n '2,14s/^# \{0,1\}//p' Makefile
+	@sed -n '2,16s/^# \{0,1\}//p' Makefile
 
 demo: .venv/.engine
 	@if [ -n "$$CT" ]; then \
@@ -62,6 +64,19 @@ bench-server: .venv/.dev
 
 bench-batch: .venv/.dev
 	$(BIN)/python Testing/Batch/bench_batch.py
+
+sbom: .venv/.engine build/tools/.ready
+	build/tools/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible --output-file build/sbom.json
+	@echo "build/sbom.json holds what is installed in .venv."
+
+audit: .venv/.engine build/tools/.ready
+	@$(BIN)/python Testing/Unit/audit_packages.py build/tools/bin/pip-audit "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+
+build/tools/.ready: | .venv/.python
+	@echo "Setting up build/tools: cyclonedx-bom and pip-audit (about 90 MB)."
+	$(BIN)/python -m venv build/tools
+	build/tools/bin/python -m pip install --quiet --disable-pip-version-check cyclonedx-bom==7.5.0 pip-audit==2.10.1
+	@touch $@
 
 desktop: .venv/.dev
 	PYTHONPATH=Testing/Host $(BIN)/python -m host

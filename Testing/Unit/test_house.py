@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from audit_packages import summary
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,3 +86,19 @@ def test_make_says_what_it_installs_before_it_does() -> None:
     for stamp in (".torch", ".engine", ".bench", ".dev"):
         recipe = recipes.split(f"\n.venv/{stamp}:")[1].split("\n\n")[0].splitlines()[1:]
         assert "GB" in recipe[0] or "MB" in recipe[0]
+
+
+WEAK = {"name": "a", "version": "1", "vulns": [{"id": "PYSEC-1", "fix_versions": ["2"]}, {"id": "PYSEC-2", "fix_versions": []}]}
+CLEAN = {"name": "b", "version": "1", "vulns": []}
+UNKNOWN = {"name": "c", "skip_reason": "Dependency not found on PyPI"}
+
+
+@pytest.mark.parametrize(("packages", "status", "said"), [
+    ([], 2, "No package was audited"),
+    ([UNKNOWN], 2, "No package was audited"),
+    ([CLEAN], 0, "Packages audited: 1; weaknesses known: 0."),
+    ([CLEAN, WEAK, UNKNOWN], 1, "PYSEC-2, mended in no version yet\nPackages audited: 2; weaknesses known: 2. Not audited: c."),
+])  # fmt: skip
+def test_an_audit_that_asked_nobody_is_not_called_clean(packages, status, said) -> None:
+    told, ended = summary(packages)
+    assert said in told and ended == status
