@@ -21,6 +21,8 @@ def main(data: str, changes: str) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (asked.pop("file_bytes"), resource.RLIM_INFINITY))
     limits = Limits(**asked.pop("limits", {}))
     paths = {name: Path(asked.pop(name)) for name in ("tls_cert", "tls_key") if name in asked}
+    if "password_file" in asked.get("access", {}):
+        asked["access"]["password_file"] = Path(asked["access"]["password_file"])
     worker = tuple(asked.pop("worker", ("--factory", FACTORY)))
     run(Settings(data=Path(data), limits=limits, worker=worker, **paths, **asked))
 

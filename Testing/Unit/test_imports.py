@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client": GROUND,                       # the files of ENGINE_SIDE: more
     "scene": GROUND | {"client"},
     "panel": GROUND | {"client", "scene"},
-    "server": FRONT | DOORS | {"client"},   # its engine is the worker process that the panel has
+    "server": FRONT | DOORS | {"client", "pacs"},   # its engine is the worker process that the panel has
     "batch": FRONT | DOORS | {"pacs"},
     "mcp": FRONT | DOORS | {"client"},      # its export is the worker's
     "__init__": GROUND | {"reasoner", "remote"},

@@ -49,6 +49,10 @@ class Client(Reasoner):
             raise InputError(f"There is no file or folder '{path.name}'.", code="CTR-IO-001")
         return self.wire.send_file(path)
 
+    def fetch(self, study: str, series: str) -> str:
+        """Have the server fetch a series (its UID or number) from its archive; return the CT's id there, as ``register`` does."""
+        return self.wire.call("POST", "/v1/references", {"study": study, "series": series}, timeout_s=WORK_S)["id"]
+
     def inside(self, volume: Volume | str | Path) -> dict[str, tuple[str, float]]:
         """Return {object key: (state, probability)} of what a CT shows, as ``Reasoner.inside`` does."""
         path, shown = f"/v1/volumes/{self.register(volume)}/objects", {"is_whole": False}

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ..archiving import Authority, Certificate, PasswordFile, Title, TokenFile, User
 from ..errors import CTReasonerError, UsageError
 from .settings import PORT, Limits, Settings
 
@@ -51,10 +52,27 @@ def serve(
     retention: Annotated[
         float, typer.Option(min=0.01, metavar="HOURS", help="CTs and answers go so long after their last use.")
     ] = Limits.retention_h,
+    archive: Annotated[
+        str, typer.Option(metavar="SERVER", help="A PACS from which users may have series fetched: https://HOST/dicom-web, or dicom[s]://...")
+    ] = "",
+    user: User = None,
+    password_file: PasswordFile = None,
+    token_file: TokenFile = None,
+    ca: Authority = None,
+    cert: Certificate = None,
+    aet: Title = "CTREASONER",
 ) -> None:
     """Answer questions about CTs over HTTP, until stopped. SIGTERM lets the running answer end."""
     if context.invoked_subcommand is not None:
         return
+    access = {
+        "user": user,
+        "password_file": password_file,
+        "token_file": token_file,
+        "ca": ca,
+        "certificate": cert,
+        "calling": aet,
+    }
     worker = ("--model", model, *(("--threads", str(threads)) if threads else ()))
     run(
         Settings(
@@ -65,6 +83,8 @@ def serve(
             tls_key=tls_key,
             behind_proxy=behind_proxy,
             worker=worker,
+            archive=archive,
+            access=access,
             limits=Limits(retention_h=retention),
         )
     )

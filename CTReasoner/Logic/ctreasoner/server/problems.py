@@ -37,6 +37,7 @@ REPLIES = {
         415: "Another type",
         422: "Refused, with the reason",
         429: "Too much at once; Retry-After says when",
+        502: "The archive cannot be reached, or lacks it",
         503: "Shutting down, or no model",
         507: "The disk, or a quota, is full",
     }.items()

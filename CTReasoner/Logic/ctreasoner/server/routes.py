@@ -144,6 +144,14 @@ async def delete_upload(upload: Id, server: Here, user: User) -> None:
     server.uploads.delete(server.uploads.get(user, upload))
 
 
+@api.post("/references", status_code=201, responses={502: REPLIES[502]})
+async def fetch_reference(wanted: schemas.Reference, server: Here, user: User) -> schemas.VolumeFacts:
+    """Fetch a series from the archive that the server was given, and read it: the CT, or the sentence that says why it is none."""
+    row = await server.references.fetch(user, wanted.study, wanted.series)
+    server.audit.write(user, "fetch", bytes=row["bytes"])
+    return _facts(server.volume(user, row["id"]))
+
+
 @api.get("/volumes")
 async def volumes(server: Here, user: User) -> list[schemas.VolumeFacts]:
     """Your CTs."""

@@ -37,6 +37,11 @@ class NewUpload(BaseModel):
     volume: str | None = Field(None, pattern=HEX64, description="`Volume.identity`, where the sender knows it")
 
 
+class Reference(BaseModel):
+    study: str = Field(max_length=64, description="StudyInstanceUID in the server's archive")
+    series: str = Field(max_length=64, description="SeriesInstanceUID, or the number of the series")
+
+
 class UploadState(BaseModel):
     id: str
     size: int

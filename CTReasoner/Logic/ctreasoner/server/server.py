@@ -16,6 +16,7 @@ from . import journal
 from .engine import ServerEngine, volume_file
 from .problems import not_found
 from .queue import Job, Queue
+from .references import References
 from .settings import Settings
 from .store import Store, hold
 from .uploads import Uploads
@@ -39,6 +40,7 @@ class Server:
             )
         self._held = hold(self.store.folder)
         self.uploads = Uploads(self.store, settings.limits)
+        self.references = References(self.uploads, settings)
         self.audit = journal.Audit(self.store.folder)
         self.engine = ServerEngine(settings, self.folder_of_conversation, self._woken)
         self.queue = Queue(self.store, self.engine, settings.limits)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..errors import UsageError
 
@@ -37,6 +39,7 @@ class Settings:
 
     data : the folder of its database, CTs and answers, readable by its user alone.
     worker : arguments for the engine's process, as `client.worker` takes them.
+    archive, access : where CTs are fetched from by reference ("": nowhere), and the arguments of `pacs.address.Access.read`.
     """
 
     data: Path
@@ -46,6 +49,8 @@ class Settings:
     tls_key: Path | None = None
     behind_proxy: bool = False
     worker: tuple[str, ...] = ()
+    archive: str = ""
+    access: Mapping[str, Any] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
 
     @property

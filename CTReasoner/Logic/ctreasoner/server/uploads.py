@@ -37,7 +37,7 @@ class Uploads:
         row = self.store.one("SELECT * FROM upload WHERE user = ? AND sha256 = ? AND size = ?", user, sha256, size)
         if row is not None:
             return row
-        self._check_room(user, size)
+        self.check_room(user, size)
         upload = secrets.token_hex(16)
         path = self._path(user, upload)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -45,7 +45,8 @@ class Uploads:
         self.store.run("INSERT INTO upload VALUES (?, ?, ?, ?, ?)", upload, user, sha256, size, time.time())
         return self.get(user, upload)
 
-    def _check_room(self, user: str, size: int) -> None:
+    def check_room(self, user: str, size: int) -> None:
+        """Raise Refused where a user's file of so many bytes is too large, or there is no room for it."""
         if size > self.limits.upload_bytes:
             raise Refused(413, f"The file has {size:,} bytes; {self.limits.upload_bytes:,} are taken at most.", code="CTR-SRV-006")
         if self.store.used_bytes(user) + size > self.limits.user_bytes:
