@@ -5,7 +5,7 @@
 #   make test-pacs                              the part of it that speaks to a real archive (Orthanc)
 #   make test-server                            the part of it that starts real servers
 #   make test-experts                           experts with the real nnU-Net (an environment of 1.7 GB below build/)
-#   make fuzz                                   some 100,000 wrong requests to the server
+#   make fuzz                                   some 100,000 wrong requests to the server, and as many wrong files
 #   make bench-server                           what the server adds to an answer, and many clients at once
 #   make bench-batch                            24 CTs at once and in turn, killed and begun anew, and how Ray scales
 #   make sbom                                   what is installed, as CycloneDX (build/sbom.json)
@@ -57,7 +57,9 @@ test-experts: .venv/.dev
 	$(BIN)/python -m pytest Testing/Unit/test_experts.py Testing/Experts
 
 fuzz: .venv/.dev
-	CTREASONER_FUZZ=4000 $(BIN)/python -m pytest Testing/Server/test_fuzz.py
+	CTREASONER_FUZZ=4000 $(BIN)/python -m pytest -s Testing/Server/test_fuzz.py
+	CTREASONER_FUZZ=10000 $(BIN)/python -m pytest --hypothesis-seed=1 -k "forged or mutated" \
+	  Testing/Unit/test_bad_input_files.py Testing/Unit/test_dicom_hostile.py
 
 bench-server: .venv/.dev
 	$(BIN)/python Testing/Server/bench_server.py

@@ -238,6 +238,10 @@ def test_what_no_event_names_is_no_mask(server, segmented, path):
 def test_everything_is_exported_and_comes_as_files_or_as_one(server, client, segmented, tmp_path):
     talk, mask = segmented
     assert server.call("GET", f"/v1/conversations/{talk}/export.zip")[0] == 404
+    volume = server.call("GET", "/v1/volumes")[2][0]["id"]
+    silent = server.call("POST", "/v1/conversations", {"volume": volume, "name": "silent"})[2]
+    status, _, problem = server.call("POST", f"/v1/conversations/{silent['id']}/export", {})
+    assert (status, problem["code"]) == (409, "CTR-WRK-017")
     files = client.export(phantom_volume(), tmp_path / "out", conversation="files")
     assert {"segmentation", "DICOM-SEG", "report", "masks"} <= set(files)
     assert (tmp_path / "out" / files["segmentation"]).read_bytes().startswith(b"NRRD")

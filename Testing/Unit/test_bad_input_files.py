@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import resource
 import struct
 import time
@@ -18,6 +19,7 @@ from ctreasoner.io import read_volume
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+FUZZED = int(os.environ.get("CTREASONER_FUZZ", "60"))  # forged headers of each format; `make fuzz` makes many more
 WIDE = np.diag([8.0, 8.0, 8.0, 1.0])  # 24 x 20 voxels of 8 mm: as wide as a patient
 
 
@@ -72,7 +74,7 @@ def test_a_flipped_bit_in_packed_voxels_is_noticed(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=FUZZED, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=6))
 def test_a_forged_header_is_read_or_refused_but_never_a_traceback(tmp_path, name, changes):
     path = write(tmp_path / name, a_ct((6, 5, 4)))
@@ -236,6 +238,15 @@ def test_a_sheared_affine_is_refused(tmp_path):
     path = write(tmp_path / "raw.nrrd", a_ct(), WIDE)
     path.write_bytes(path.read_bytes().replace(b"(0,0,8)", b"(0,2,8)"))
     refused(path, GeometryError, "CTR-GEO-005")
+
+
+@pytest.mark.parametrize("value", [b"1e999", b"nan", b"1e200"])
+def test_a_place_that_is_no_number_is_refused_before_anything_is_computed(tmp_path, value):
+    path = write(tmp_path / "plain.mha", a_ct())
+    lines = [b"ElementSpacing = 1 1 " + value if line.startswith(b"ElementSpacing") else line
+             for line in path.read_bytes().split(b"\n")]  # fmt: skip
+    path.write_bytes(b"\n".join(lines))
+    refused(path, code="CTR-IO-206")
 
 
 @pytest.mark.parametrize("diagonal", [(0.0, 1, 1), (1e-5, 1, 1), (900, 1, 1)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import struct
 import sys
@@ -26,6 +27,7 @@ from work import bounded
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 LITTLE = {"calls": 100_000, "megabytes": 60}     # eight small slices cost 30,000 calls; a second is millions
+FUZZED = int(os.environ.get("CTREASONER_FUZZ", "60"))  # mutated files; `make fuzz` makes many more
 OPENED: list[str] = []
 
 
@@ -85,7 +87,7 @@ def test_a_series_with_a_slice_that_was_cut_is_refused_by_name(tmp_path, cut):
     refused(tmp_path, "'IM0001'")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=FUZZED, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 2**31), st.integers(0, 255)), min_size=1, max_size=8))
 def test_mutated_files_end_in_a_volume_or_in_our_own_error(tmp_path, changes):
     folder = tmp_path / "ct"

@@ -64,7 +64,7 @@ def _numbers(fields: dict[str, str], count: int, *names: str) -> np.ndarray:
     if text is None:
         raise ValueError(f"no {names[0]}")
     values = np.array([float(v) for v in text.split()])
-    if len(values) != count:
+    if len(values) != count or not (np.abs(values) < 1e9).all():  # no number, or one that overflows when it is multiplied
         raise ValueError(names[0])
     return values
 

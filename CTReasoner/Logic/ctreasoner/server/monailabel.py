@@ -20,7 +20,7 @@ from starlette.datastructures import QueryParams
 
 from ..answer import Answer, assemble
 from ..client.volumes import VolumeFile
-from ..errors import CTReasonerError, UsageError, error_of
+from ..errors import UsageError, error_of
 from ..events import Click, PromptBox, from_json, load_mask
 from ..events import Request as Asked
 from ..version import __version__
@@ -383,8 +383,7 @@ async def _answer(
         events = [from_json(line) async for _, _, line in _events(server, job)]
         answer = assemble(events, asked, folder=server.folder_of_conversation(talk["id"]))
         if answer.state == "failed":
-            error = error_of(answer.error)
-            raise Refused(503, str(error), code=error.code, hint=error.hint) if type(error) is CTReasonerError else error
+            raise error_of(answer.error)
         if answer.state == "cancelled":
             raise Refused(409, "The answer was cancelled.", code="CTR-SRV-004", hint="Ask again.")
         await asyncio.to_thread(labels.add, answer)

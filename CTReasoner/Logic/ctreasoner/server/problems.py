@@ -24,6 +24,10 @@ STATUS = (  # the first that fits
     (errors.Interrupted, 409),
     (CTReasonerError, 500),
 )
+ENGINE = {  # what another process told, of which the code alone is known
+    "CTR-WRK-017": 409,  # nothing was asked yet
+    **dict.fromkeys(("CTR-WRK-001", "CTR-WRK-003", "CTR-WRK-004", "CTR-WRK-005", "CTR-WRK-006", "CTR-SRV-010", "CTR-SRV-015"), 503),
+}
 REPLIES = {
     code: {"description": text, "content": {MEDIA: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
     for code, text in {
@@ -72,7 +76,7 @@ def not_found(what: str) -> Refused:
 def status_of(error: CTReasonerError) -> int:
     if isinstance(error, Refused):
         return error.status
-    return next(status for kind, status in STATUS if isinstance(error, kind))
+    return ENGINE.get(error.code) or next(status for kind, status in STATUS if isinstance(error, kind))
 
 
 def problem(status: int, sentence: str, code: str, hint: str = "", headers: Mapping[str, str] | None = None) -> JSONResponse:

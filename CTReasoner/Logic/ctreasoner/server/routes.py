@@ -31,11 +31,13 @@ from .schemas import HEX64, Id, ObjectId, VolumeId
 from .server import Server
 
 STREAM = "text/event-stream"
-FILE = {200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}}
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+FILE = {200: {"content": {"application/octet-stream": BINARY}}}
+LINES = {name: {"type": "string"} for name in ("id", "event", "data")}
 EVENTS = {
     200: {
-        "description": "Events of the contract, one `data:` each, numbered by `id:`",
-        "content": {STREAM: {"schema": {"type": "string"}}},
+        "description": "Events of the contract, one as JSON in each `data`, numbered by `id`; `event` is its type",
+        "content": {STREAM: {"schema": {"type": "object", "properties": LINES}}},
     }
 }
 CERTAIN = {k: REPLIES[k] for k in (400, 401, 403, 404, 405, 409, 413, 415, 422, 429, 503, 507)}
@@ -91,7 +93,7 @@ async def info(server: Here, user: User) -> schemas.Info:
 # ---------------------------------------------------------------- CTs
 
 
-@api.post("/uploads", status_code=201)
+@api.post("/uploads", status_code=201, responses={200: {"model": schemas.Begun, "description": "The CT is there already"}})
 async def begin_upload(new: schemas.NewUpload, server: Here, user: User, response: Response) -> schemas.Begun:
     """Begin to send a CT (NIfTI, NRRD, MetaImage, or a zip of a DICOM series), or go on where a cut left off. 200 and the CT where
     it is there already."""
@@ -268,7 +270,11 @@ async def delete_conversation(conversation: Id, server: Here, user: User) -> Non
     server.audit.write(user, "delete", what="conversation")
 
 
-@api.get("/conversations/{conversation}/masks/{path}", responses=FILE, response_class=Response)
+@api.get(
+    "/conversations/{conversation}/masks/{path}",
+    responses={200: {"content": {"application/octet-stream": BINARY, "application/gzip": BINARY}}},
+    response_class=Response,
+)
 async def mask(
     conversation: Id, path: str, server: Here, user: User, form: Annotated[str, Query(pattern="^(bits|nifti)$")] = "bits"
 ) -> Response:
@@ -307,7 +313,11 @@ async def export(conversation: Id, new: schemas.NewExport, server: Here, user: U
     return schemas.Exported(files=done["files"], paths=sorted(exported(folder)), notes=done["notes"])
 
 
-@api.get("/conversations/{conversation}/export.zip", responses=FILE, response_class=FileResponse)
+@api.get(
+    "/conversations/{conversation}/export.zip",
+    responses={200: {"content": {"application/zip": BINARY}}},
+    response_class=FileResponse,
+)
 async def exported_zip(conversation: Id, server: Here, user: User) -> FileResponse:
     """Everything that was exported, as one file."""
     server.conversation(user, conversation)

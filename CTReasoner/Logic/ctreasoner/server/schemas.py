@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from fastapi import Path as InPath
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from ..events import Request
 
@@ -15,6 +15,7 @@ OBJECT = r"^a[0-9]{1,6}\.o[0-9]{1,6}$"
 Id = Annotated[str, InPath(pattern=HEX32)]
 VolumeId = Annotated[str, InPath(pattern=HEX64, description="sha256 of voxels and affine, as `Volume.identity`")]
 ObjectId = Annotated[str, InPath(pattern=OBJECT)]
+PAIR = {"type": "array", "items": {"type": ["string", "number"]}, "minItems": 2, "maxItems": 2}  # few readers know prefixItems
 State = Literal["open", "done", "cancelled", "failed"]
 
 
@@ -110,7 +111,7 @@ class Exported(BaseModel):
 class Shown(BaseModel):
     """What a CT shows before any look: object key -> [state, probability]."""
 
-    states: dict[str, tuple[str, float]]
+    states: dict[str, Annotated[tuple[str, float], WithJsonSchema(PAIR)]]
     is_whole: bool = Field(description="False where the engine was interrupted")
 
 
