@@ -252,3 +252,55 @@ def test_findings_of_another_patient_are_refused_by_the_command(saved, scan, tmp
     assert run("import", tmp_path / "other.dcm", scan, "--out", tmp_path / "back") == 3
     said = capsys.readouterr().err
     assert "'SOMEONE'" in said and "CTR-IO-063" in said and not (tmp_path / "back").exists()
+
+
+# ---------------------------------------------------------------- images are missing
+
+def without(scan: Path, folder: Path, *numbers: int) -> Path:
+    """A copy of the series without some of its images, counted along its slices."""
+    shutil.copytree(scan, folder)
+    files = sorted(folder.iterdir(), key=lambda p: float(pydicom.dcmread(p).ImagePositionPatient[2]))
+    for n in numbers:
+        files[n].unlink()
+    return folder
+
+
+@pytest.mark.parametrize("gone", [(14,), (0, 1, 15, 16, 17), (-1,)], ids=["between", "many", "last"])
+def test_where_images_are_missing_the_export_is_refused_or_refers_to_the_others_as_asked(saved, scan, tmp_path, capsys, gone):
+    left = without(scan, tmp_path / "left", *gone)
+    assert run("export", saved, left, "--out", tmp_path / "refused", "--seg") == 3
+    assert not list((tmp_path / "refused").rglob("*.dcm"))
+    assert run("export", saved, scan, "--out", tmp_path / "whole", "--seg") == 0
+    assert run("export", saved, left, "--out", tmp_path / "out", "--incomplete") == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["segmentation.dcm"]
+    whole, part = (pydicom.dcmread(tmp_path / name / "segmentation.dcm") for name in ("whole", "out"))
+    assert whole.PixelData == part.PixelData and whole.SOPInstanceUID != part.SOPInstanceUID
+    there = {str(pydicom.dcmread(p, stop_before_pixels=True).SOPInstanceUID) for p in left.iterdir()}
+    (referenced,) = part.ReferencedSeriesSequence
+    assert {i.ReferencedSOPInstanceUID for i in referenced.ReferencedInstanceSequence} == there
+    for old, new in zip(whole.PerFrameFunctionalGroupsSequence, part.PerFrameFunctionalGroupsSequence, strict=True):
+        places = [f.PlanePositionSequence[0].ImagePositionPatient for f in (old, new)]
+        np.testing.assert_allclose(*np.array(places, float), atol=1e-4)
+        refs = [[s.ReferencedSOPInstanceUID for d in f.DerivationImageSequence for s in d.SourceImageSequence] for f in (old, new)]
+        assert refs[1] == [uid for uid in refs[0] if uid in there]
+    assert complaints(tmp_path / "out" / "segmentation.dcm") == []
+    capsys.readouterr()
+
+
+def test_only_the_segmentation_is_written_while_images_are_missing_and_only_of_the_very_series(saved, scan, tmp_path, capsys):
+    left = without(scan, tmp_path / "left", 14)
+    assert run("export", saved, left, "--out", tmp_path / "out", "--incomplete", "--sr") == 2
+    assert "the segmentation alone can be written" in capsys.readouterr().err
+    for path in left.iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.SeriesInstanceUID = "1.2.826.0.1.5"
+        dataset.save_as(path)
+    assert run("export", saved, left, "--out", tmp_path / "out", "--incomplete") == 3
+    assert "The series that the answer is about is not here." in capsys.readouterr().err
+    for path in without(scan, tmp_path / "moved", 14).iterdir():
+        dataset = pydicom.dcmread(path)
+        dataset.ImagePositionPatient = [float(v) + 1.0 for v in dataset.ImagePositionPatient]
+        dataset.save_as(path)
+    assert run("export", saved, tmp_path / "moved", "--out", tmp_path / "out", "--incomplete") == 3
+    assert "do not lie on the grid" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

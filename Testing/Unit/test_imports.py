@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "CTReasoner" / "Logic" / "ctreas
 
 GROUND = {"errors", "events", "checked", "geometry", "resampling", "components", "vocabulary", "version", "answer"}
 BELOW_ENGINE = GROUND | {"model", "appearance", "io", "experts"}
-ENGINE = {"engine", "answering", "consulting", "looking", "conversation"}  # one thing in five files
+ENGINE = {"engine", "answering", "consulting", "looking", "refining", "conversation"}  # one thing in six files
 FRONT = BELOW_ENGINE | ENGINE | {"dicom", "report"}
 DOORS = {"reasoner", "remote", "cli", "session", "output", "listing", "demo", "bench", "system", "__main__",
          "archiving", "exporting", "importing", "roundtrip", "cluster"}
@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": GROUND | {"reasoner", "remote"},
 }
 # what runs in the engine's process, though it lies beside the panel's half of the conversation
-ENGINE_SIDE = {"client/worker.py", "client/exporting.py", "client/restoring.py"}
+ENGINE_SIDE = {"client/worker.py", "client/bringing.py", "client/exporting.py", "client/restoring.py"}
 # verbs that only start another program
 FORWARDS = {("cli", "training"), ("cli", "evaluation"), ("cli", "dataset"), ("cli", "server"), ("cli", "mcp"), ("cli", "batch")}
 # tables are data: the grammar builds its tokens from the attributes and measures nothing with them; a data set takes its

@@ -176,6 +176,8 @@ class Assembler:
     def _on_mask(self, event) -> None:
         found = self._object(event.object)
         found.mask, found.by = event, plain(event.by) or found.by
+        if event.stage == "refined" and found.origin == "edited":      # a click went on from the changed mask
+            found.origin = "earlier"
 
     def _on_category(self, event) -> None:
         self._object(event.object).categories.append(_facts(event, drop=("object",)))

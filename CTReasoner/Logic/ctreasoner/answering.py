@@ -47,7 +47,7 @@ class Answering:
         self.seeker.speaker, self.seeker.calibration = self.engine.speaker, self.engine.calibration
         target = self._target()
         if target is not None and (self._clicks() or not self.request.text.strip()):
-            yield from self._refined(target)
+            yield from self._refined(target, whole)
             return
         yield from self._planned(whole)
 
@@ -252,13 +252,18 @@ class Answering:
         if found is not None and found.entry is not None:
             raise UsageError(f"{found.display} was drawn by {found.by.name}, which takes no clicks.", code="CTR-ASK-005",
                              hint="Correct the mask by hand, or click without naming it: the model then draws what lies there.")
-        if found is None or found.sight is None or found.mask is None:
+        if found is None or found.mask is None or not found.mask.size:
             raise UsageError(f"There is no object {wanted} with a mask in this conversation.", code="CTR-ASK-003")
         return found
 
-    def _refined(self, target: Known) -> Iterator[Event]:
-        target.clicks = [*target.clicks, *self._clicks()]
-        yield from self.seeker.refine(target)
+    def _refined(self, target: Known, whole: Sight) -> Iterator[Event]:
+        clicks = self._clicks()
+        target.clicks = [*target.clicks, *clicks]
+        if target.given:
+            from ctreasoner.refining import refine_given
+            yield from refine_given(self.seeker, target, whole, clicks)
+        else:
+            yield from self.seeker.refine(target)
         yield from self._measured(target)
 
     def _edited(self) -> Iterator[Event]:
@@ -270,6 +275,7 @@ class Answering:
             if known is None:
                 raise UsageError(f"There is no object {object_id} in this conversation.", code="CTR-ASK-003")
             known.mask, known.first_voxel = trimmed(read_mask(path, self.volume), np.zeros(3, int))
+            known.given, known.clicks = True, []
             known.cut = bool(known.mask.size) and touches_border(known.mask.shape, known.first_voxel, self.volume)
             known.path = self.folder / f"{known.id}.edited.npy"
             np.save(known.path, known.mask, allow_pickle=False)

@@ -45,6 +45,8 @@ Negatives = Annotated[list[str] | None, typer.Option("--negative", metavar="R,A,
 Boxes = Annotated[list[str] | None, typer.Option("--box", metavar="R,A,S,W,D,H", help="Centre and sizes of a box, mm.")]
 Scribbles = Annotated[list[str] | None, typer.Option("--scribble", metavar="'R,A,S R,A,S ...'", help="A line through it.")]
 Target = Annotated[str | None, typer.Option("--target", metavar="ID", help="The object of an earlier answer to refine.")]
+Imported = Annotated[Path | None, typer.Option("--import", metavar="DICOM", help="Begin with the findings of a SEG or RTSTRUCT "
+                                               "(a file, folder or zip); --target a1.o1 corrects the first of them.")]
 Series = Annotated[str | None, typer.Option("--series", metavar="NUMBER|UID", help="Which of several DICOM series is meant.")]
 Experts = Annotated[bool, typer.Option("--experts", help="Use installed experts for what the model does not know, unasked.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of everything random.")]
@@ -61,23 +63,24 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 def ask(ct: Annotated[Path, typer.Argument(metavar="CT", help="NIfTI, NRRD, MetaImage, or a DICOM folder, zip or file.")],
         question: Annotated[str, typer.Argument(help="The question, in words.")] = "",
         click: Clicks = None, negative: Negatives = None, box: Boxes = None, scribble: Scribbles = None,
-        target: Target = None, series: Series = None, out: Out = None, model: Model = "compact", threads: Threads = None,
-        seed: Seed = 0, experts: Experts = False, json_: Json = False) -> None:
+        target: Target = None, imported: Imported = None, series: Series = None, out: Out = None, model: Model = "compact",
+        threads: Threads = None, seed: Seed = 0, experts: Experts = False, json_: Json = False) -> None:
     """Ask one question about one CT."""
     from .session import Prompts
 
     prompts = Prompts.parse(click, negative, box, scribble, target)
-    _begin(ct, model, threads, out, json_, seed, series=series, experts=experts).turn(question, prompts).close()
+    session = _begin(ct, model, threads, out, json_, seed, series=series, experts=experts, imported=imported)
+    session.turn(question, prompts).close()
 
 
 @app.command()
-def chat(ct: Annotated[Path, typer.Argument(metavar="CT")], series: Series = None, out: Out = None,
-         model: Model = "compact", threads: Threads = None, seed: Seed = 0, experts: Experts = False,
+def chat(ct: Annotated[Path, typer.Argument(metavar="CT")], imported: Imported = None, series: Series = None,
+         out: Out = None, model: Model = "compact", threads: Threads = None, seed: Seed = 0, experts: Experts = False,
          json_: Json = False) -> None:
     """Ask several questions about one CT; a later one may speak of an earlier answer. /help lists the commands."""
     from .session import converse
 
-    session = _begin(ct, model, threads, out, json_, seed, series=series, experts=experts)
+    session = _begin(ct, model, threads, out, json_, seed, series=series, experts=experts, imported=imported)
     converse(session, _lines(sys.stdin.isatty()))
     session.close()
 
@@ -217,12 +220,12 @@ def _complain(error: CTReasonerError, as_json: bool) -> int:
 
 
 def _begin(ct: Path, model: str, threads: int | None, out: Path | None, json_: bool, seed: int, *, credit: str = "",
-           series: str | None = None, experts: bool = False):
+           series: str | None = None, experts: bool = False, imported: Path | None = None):
     """Load the CT (cheap, may fail) before the model (dear), and open the output folder."""
     from .session import Session
 
     return Session.begin(ct, series=series, model=model, threads=threads, out=out, as_json=json_, seed=seed,
-                         credit=credit, experts=experts)
+                         credit=credit, experts=experts, imported=imported)
 
 
 def _forward(program: Callable[[list[str]], object], context: typer.Context, *, wrap_json: bool = False) -> None:

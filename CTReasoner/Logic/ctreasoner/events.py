@@ -125,6 +125,9 @@ class Request(Checked):
 
 # ---------------------------------------------------------------- the events
 
+IMPORT = "DICOM import"          # the name in `by` of what came from DICOM objects
+
+
 @dataclass(frozen=True, kw_only=True)
 class Span(Checked):
     """A piece of a `Text` that stands for something: `ref` is the id of an object or measurement, or a look number."""

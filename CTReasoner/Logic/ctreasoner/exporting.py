@@ -38,17 +38,22 @@ class Wish:
     what : of ``WHAT``, none for no DICOM at all; a report brings its segmentation.
     kind : of the segmentation, BINARY, LABELMAP or FRACTIONAL.
     accepted_by : the person who accepted the findings, for the report; nothing is ever marked as verified.
+    incomplete : the segmentation is written where images of the series are missing, and refers to those that are there.
     """
 
     what: tuple[str, ...] = ("seg",)
     kind: str = "BINARY"
     accepted_by: str = ""
+    incomplete: bool = False
 
     def __post_init__(self) -> None:
         unknown = set(self.what) - set(WHAT)
         if unknown:
             raise UsageError(f"There is no export of '{', '.join(sorted(unknown))}'; there are {', '.join(WHAT)}.",
                              code="CTR-USE-020")
+        if self.incomplete and set(self.what) != {"seg"}:
+            raise UsageError("Where images are missing, the segmentation alone can be written.", code="CTR-USE-025",
+                             hint="Leave the other objects out, or give the complete series.")
 
 
 # --- from an answer --------------------------------------------------------------------------------------------------
@@ -74,7 +79,8 @@ def _last_rows(turns: Sequence[Mapping[str, Any]]) -> dict[str, tuple[dict[str, 
             for name, key in (("measurements", "name"), ("categories", "attribute")):
                 new[name] = list({fact[key]: fact for fact in (*old.get(name, ()), *row[name])}.values())
             if row["origin"] == "earlier":
-                new["origin"] = old.get("origin", "text")
+                was = old.get("origin", "text")
+                new["origin"] = "click" if was == "edited" and row.get("stage") == "refined" else was
             new["imported"] = row.get("imported") or old.get("imported")
             rows[row["id"]] = (new, first)
     return rows
@@ -224,7 +230,7 @@ def write_dicom(folder: Path, objects: Sequence[SegObject], volume: Volume, *, w
 
     if not objects:
         raise InputError("There is no mask to export.", code="CTR-IO-050")
-    sources, template = _read_sources(volume, source)
+    sources, template = _present(volume, source) if wish.incomplete else _read_sources(volume, source)
     sources = sources or write_derived(volume, folder / CT, template)
     common: dict[str, Any] = {"vocabulary": anatomy.vocabulary(), "model": model, "created": created or datetime.datetime.now()}
     files = {}
@@ -242,6 +248,29 @@ def write_dicom(folder: Path, objects: Sequence[SegObject], volume: Volume, *, w
         write_rtstruct(folder / RTSTRUCT, objects, volume, sources, **common)
         files["RTSTRUCT"] = RTSTRUCT
     return files
+
+
+def volume_of(content: Mapping[str, Any], ct: Path) -> Volume:
+    """Return the CT of an answer without its voxels, for an export from what is left of its series: grid, identity and series."""
+    import numpy as np
+
+    from .geometry import Volume
+
+    about = content.get("volume", {})
+    if not about.get("series"):
+        raise InputError("The answer does not say which DICOM series it is about.", code="CTR-IO-069",
+                         hint="Give the complete CT, without --incomplete.")
+    voxels = np.broadcast_to(np.int16(0), tuple(about["shape"]))
+    volume = Volume(voxels, np.array(about["ijk_to_ras"], float), name=about.get("name", ""), source=str(ct),
+                    series=about["series"])
+    volume.__dict__["identity"] = about["identity"]         # a cached property
+    return volume
+
+
+def _present(volume: Volume, source: Path | None) -> tuple[Sequence, None]:
+    from .dicom import read_present
+
+    return read_present(source, volume)[0], None
 
 
 def sources_of(volume: Volume, source: Path | None) -> Sequence:

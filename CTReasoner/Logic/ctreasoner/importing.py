@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .answer import Answer, Assembler
-from .events import By, Category, Done, Event, Existence, Intent, Mask, Measurement, Span, Started, Stream, Text
+from .events import IMPORT, By, Category, Done, Event, Existence, Intent, Mask, Measurement, Span, Started, Stream, Text
 from .exporting import imported_facts, sources_of
 from .version import __version__
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from .dicom import SegObject
     from .geometry import Volume
     from .output import OutputFolder
-
-IMPORT = "DICOM import"
 
 
 def read_objects(path: Path, volume: Volume, ct: Path | None) -> tuple[list[SegObject], list[str]]:
@@ -38,10 +36,23 @@ def import_into(output: OutputFolder, objects: Sequence[SegObject]) -> Answer:
     number = len(output.answers) + 1
     for _ in output.record(events_of(objects, output.volume, output.workspace, f"a{number}"), fold):
         pass
-    for found, item in zip(fold.answer.objects, objects, strict=True):
-        found.origin, found.imported = "imported", imported_facts(item)
+    _mark(fold.answer, objects)
     output.write_answer()
     return fold.answer
+
+
+def import_alone(objects: Sequence[SegObject], volume: Volume, workspace: Path, number: int) -> Answer:
+    """Return the findings as answer "a<number>", whose masks lie in ``workspace``."""
+    fold = Assembler(None, folder=workspace)
+    for event in events_of(objects, volume, workspace, f"a{number}"):
+        fold.add(event)
+    _mark(fold.answer, objects)
+    return fold.answer
+
+
+def _mark(answer: Answer, objects: Sequence[SegObject]) -> None:
+    for found, item in zip(answer.objects, objects, strict=True):
+        found.origin, found.imported = "imported", imported_facts(item)
 
 
 def events_of(objects: Sequence[SegObject], volume: Volume, workspace: Path, answer: str) -> Iterator[Event]:
@@ -66,7 +77,8 @@ def _object(stream: Stream, key: str, item: SegObject, volume: Volume, workspace
     yield stream.emit(Existence, object=key, name=item.key, display=item.display, state="present", probability=None, by=by)
     crop = np.asarray(item.mask, np.uint8)
     np.save(workspace / f"{key}.final.npy", crop, allow_pickle=False)
-    yield stream.emit(Mask, object=key, stage="final", first_voxel=tuple(item.first_voxel), shape=crop.shape,
+    stage = "refined" if item.algorithm == "SEMIAUTOMATIC" else "final"
+    yield stream.emit(Mask, object=key, stage=stage, first_voxel=tuple(item.first_voxel), shape=crop.shape,
                       path=f"{key}.final.npy", voxels=int(crop.sum()), cut_by_scan=cut, by=by)
     for attribute, value in item.attributes.items():
         yield stream.emit(Category, object=key, attribute=attribute, value=value, probability=1.0, by=by)

@@ -145,6 +145,10 @@ class Seeker:
         inside = [p for p, positive in known.clicks if positive]
         seeds = [tuple(round(float(v)) for v in self.volume.world_to_index([p])[0] - first) for p in inside]
         mask = closer.tidy(mask, item.components if item else "largest", item.max_components if item else 1, seeds)
+        return self.placed(known, mask, first, stage)
+
+    def placed(self, known: Known, mask: np.ndarray, first: np.ndarray, stage: str) -> Event:
+        """A mask [i, j, k] from voxel `first` on, written to its file; what is not coarse becomes the object's."""
         crop, first = closer.trimmed(mask, first)
         cut = bool(crop.size) and closer.touches_border(crop.shape, first, self.volume)
         path = self.workspace / f"{known.id}.{stage}.npy"

@@ -104,7 +104,7 @@ class OutputFolder:
         content = answer_file(self.answers, self._mask_file, files=files)
         content["created"] = self.created.isoformat()
         content["volume"] = {**content["volume"], "name": self.volume.name, "shape": list(self.volume.shape),
-                             "ijk_to_ras": self.volume.affine.tolist()}
+                             "series": self.volume.series, "ijk_to_ras": self.volume.affine.tolist()}
         return content
 
     def finish(self) -> dict[str, str]:

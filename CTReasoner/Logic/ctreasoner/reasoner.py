@@ -131,6 +131,29 @@ class Reasoner:
             raise error_of(fold.answer.error)
         return fold.answer
 
+    def import_dicom(self, volume: Volume | str | Path, objects: str | Path, *, ct: str | Path | None = None,
+                     conversation: str = "default") -> Answer:
+        """Return the findings of DICOM objects (SEG, RTSTRUCT, SEG with SR) as an answer of the conversation.
+
+        A later click with one of their ids as ``target`` corrects its mask. ``ct`` is where the CT was read from, if not what
+        ``volume.source`` says; notes on what was left out become warnings.
+
+        Raises
+        ------
+        InputError : another patient, frame of reference or grid, or nothing that can be imported.
+        """
+        from .importing import import_alone, read_objects
+
+        volume = load_volume(volume) if isinstance(volume, (str, Path)) else volume
+        request = Request(volume=self.register(volume), text="import", conversation=conversation)
+        found, notes = read_objects(Path(objects), volume, Path(ct or volume.source) if ct or volume.source else None)
+        talk = self.engine.conversation(request)
+        answer = import_alone(found, volume, self.workspace_of(request), talk.answers + 1)
+        answer.warnings += [{"code": "import", "sentence": note, "hint": ""} for note in notes]
+        talk.take_in(answer.events, self.workspace_of(request))
+        self._objects.setdefault((request.volume, conversation), {}).update((o.id, o) for o in answer.objects)
+        return answer
+
     def inside(self, volume: Volume | str | Path) -> dict[str, tuple[str, float]]:
         """Return, for each object that can be asked for by name, its state on a CT and the probability of that state.
 

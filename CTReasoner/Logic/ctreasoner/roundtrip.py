@@ -28,14 +28,17 @@ def export(answer: Annotated[Path, typer.Argument(metavar="ANSWER_DIR", help="Th
            seg_type: Annotated[str, typer.Option("--seg-type", metavar="TYPE", help="binary, labelmap or fractional.")] = "binary",
            accepted_by: Annotated[str, typer.Option("--accepted-by", metavar="NAME",
                                                     help="Who accepted the findings ('Doe^Jane'), for the report.")] = "",
+           incomplete: Annotated[bool, typer.Option("--incomplete", help="Images of the CT are missing: write the segmentation "
+                                                    "against those that are there (else it is refused).")] = False,
            series: Series = None, json_: Json = False) -> None:
     """Write a saved answer as DICOM objects: segmentation and report, or what is named."""
-    from .exporting import WHAT, Wish, created_of, model_of, read_answer, write_dicom
+    from .answer import read_answer_file
+    from .exporting import WHAT, Wish, created_of, model_of, read_answer, volume_of, write_dicom
     from .reasoner import load_volume
 
-    what = tuple(name for name, wanted in zip(WHAT, (seg, sr, keys, rtstruct), strict=True) if wanted) or ("seg", "sr")
-    wish = Wish(what, seg_type.upper(), accepted_by)
-    volume = load_volume(ct, series)
+    what = tuple(name for name, wanted in zip(WHAT, (seg, sr, keys, rtstruct), strict=True) if wanted)
+    wish = Wish(what or (("seg",) if incomplete else ("seg", "sr")), seg_type.upper(), accepted_by, incomplete)
+    volume = volume_of(read_answer_file(answer / "answer.json"), ct) if incomplete else load_volume(ct, series)
     objects, content = read_answer(answer, volume)
     files = write_dicom(out, objects, volume, wish=wish, source=ct, model=model_of(content), created=created_of(content))
     if json_:

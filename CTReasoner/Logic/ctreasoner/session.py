@@ -8,13 +8,16 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .answer import Answer, Assembler, FoundObject
 from .errors import CTReasonerError, InputError, UsageError
 from .events import Click, Event, Options, PromptBox, Scribble, to_json
 from .output import OutputFolder
 from .reasoner import Reasoner, error_of, load_volume, make_request, model_folder
+
+if TYPE_CHECKING:
+    from .geometry import Volume
 
 HELP = """Type a question, or:
   /click R,A,S      /negative R,A,S      /box R,A,S,W,D,H      /scribble R,A,S R,A,S ...
@@ -88,7 +91,7 @@ class Session:
     @classmethod
     def begin(cls, ct: Path, *, series: str | None = None, model: str = "compact", threads: int | None = None,
               out: Path | None = None, as_json: bool = False, seed: int = 0, credit: str = "",
-              experts: bool = False) -> Session:
+              experts: bool = False, imported: Path | None = None) -> Session:
         """Open a conversation: the CT is read while the model loads, since both take seconds of a cold start.
 
         What is cheap to check (does the model exist, does the CT, can the folder be written) comes first.
@@ -102,7 +105,31 @@ class Session:
             reasoner = Reasoner.from_pretrained(model, threads=threads)
             volume = reading.result()
             output = OutputFolder(out, volume, source=ct, credit=credit) if out else None
-        return cls(reasoner, volume, output=output, as_json=as_json, seed=seed, experts=experts)
+        session = cls(reasoner, volume, output=output, as_json=as_json, seed=seed, experts=experts)
+        if imported is not None:
+            session.bring(imported, volume, ct)
+        return session
+
+    def bring(self, dicom: Path, volume: Volume, ct: Path) -> None:
+        """Begin with the findings of DICOM objects about the CT, which was read from ``ct``: they can be corrected by clicks."""
+        from .importing import import_into, read_objects
+
+        if self.output is None:
+            answer = self.reasoner.import_dicom(volume, dicom, ct=ct)
+            notes = [warning["sentence"] for warning in answer.warnings]
+        else:
+            found, notes = read_objects(dicom, volume, ct)
+            answer = import_into(self.output, found)
+            self.reasoner.engine.conversation(make_request(self.identity, "import")).take_in(answer.events, self.output.folder)
+        self.answers.append(answer)
+        self.objects.update((o.id, o) for o in answer.objects)
+        if self.as_json:
+            for event in answer.events:
+                print(to_json(event), flush=True)  # noqa: T201 (this is the result)
+        else:
+            show(answer)
+        for note in notes:
+            say(note)
 
     def turn(self, question: str, prompts: Prompts | None = None) -> Session:
         """Ask one question and show the answer. Raises what a failed answer stands for."""

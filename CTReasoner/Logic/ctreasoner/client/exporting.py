@@ -49,7 +49,7 @@ def write_export(record: Record, volume: Volume, folder: str | Path, *, source: 
 
     wish = Wish(tuple(dicom), accepted_by=accepted_by)
     with tempfile.TemporaryDirectory(dir=record.workspace) as gathered:
-        place, notes = _source(source or volume.source, Path(gathered))
+        place, notes = source_of(source or volume.source, Path(gathered))
         output = OutputFolder(Path(folder), volume, source=place, wish=wish)
         _replay(record, volume, output, edited, set(rejected))
         try:
@@ -61,7 +61,7 @@ def write_export(record: Record, volume: Volume, folder: str | Path, *, source: 
             return output.folder, output.finish(), [f"{NEW_SERIES} {error}"]
 
 
-def _source(source: str | Sequence[str], folder: Path) -> tuple[Path | None, list[str]]:
+def source_of(source: str | Sequence[str], folder: Path) -> tuple[Path | None, list[str]]:
     """Return where the original CT lies, and a note where it no longer does. Files are gathered: others may lie beside them."""
     files = [source] if isinstance(source, str) else list(source)
     if any(not Path(file).exists() for file in files if file):
@@ -79,14 +79,18 @@ def _source(source: str | Sequence[str], folder: Path) -> tuple[Path | None, lis
 def _replay(record: Record, volume: Volume, output: OutputFolder, edited: Mapping[str, str], rejected: set[str]) -> None:
     """Have the output folder record every turn once more, with what the person changed."""
     from ..answer import Assembler
+    from .bringing import facts_of
 
     earlier: dict[str, FoundObject] = {}
+    imported = facts_of(record.workspace)
     crops = _crops(record, volume, edited)
     for turn in record.turns:
         fold = Assembler(turn.request, earlier=earlier)
         for _ in output.record(_carried(turn.events, record.workspace, output.workspace, crops), fold):
             pass
         for found in fold.answer.objects:
+            if found.origin == "text" and found.id in imported:
+                found.origin, found.imported = "imported", imported[found.id]
             if found.id in crops:
                 found.origin = "edited"
             if found.id in rejected:

@@ -39,6 +39,7 @@ class _Asked:
     volume: VolumeFile
     answered: int
     known: dict[str, str]
+    dicom: dict[str, Any]
     answer: str = ""
     seq: int = -1
     began: float = field(default_factory=time.monotonic)
@@ -111,7 +112,8 @@ class LocalEngine(Telling):
         self._await("starting")
         self._send(op="hello", protocol=PROTOCOL, version=__version__, session=str(self.session), pid=os.getpid())
 
-    def ask(self, request: Request, volume: VolumeFile, *, answered: int = 0, known: Mapping[str, str] | None = None) -> int:
+    def ask(self, request: Request, volume: VolumeFile, *, answered: int = 0, known: Mapping[str, str] | None = None,
+            dicom: str | os.PathLike | None = None, source: str | Sequence[str] = "") -> int:
         """Put a question and return its number. A worker that does not run is started; the CT is sent where it lacks it.
 
         Questions are answered one after the other.
@@ -121,10 +123,13 @@ class LocalEngine(Telling):
         answered : how many answers of this conversation an earlier engine gave (those of a scene that was loaded, say); ids go on
             from there.
         known : object id -> vocabulary key of objects of such answers, so that `request.edited` can name them.
+        dicom : a SEG or RTSTRUCT, or a folder or zip with it: the answer is its findings, and the request's words name it.
+        source : with `dicom`, where the CT was read from, as in `export`.
         """
         self.start()
         self._count += 1
-        self._open[self._count] = _Asked(request, volume, answered, dict(known or {}))
+        self._open[self._count] = _Asked(request, volume, answered, dict(known or {}),
+                                         {"path": str(dicom), "source": _texts(source)} if dicom else {})
         if self._process is None:
             self._end(self._count, Failed, **self.problem)
         else:
@@ -134,8 +139,8 @@ class LocalEngine(Telling):
     def _put(self, ask: int) -> None:
         asked = self._open[ask]
         self._hand_over(asked.volume)
-        self._send(op="ask", ask=ask, request=plain(asked.request), workspace=str(self.workspace(asked.request)),
-                   answered=asked.answered, known=asked.known)
+        self._send(op="import" if asked.dicom else "ask", ask=ask, request=plain(asked.request),
+                   workspace=str(self.workspace(asked.request)), answered=asked.answered, known=asked.known, **asked.dicom)
         if self.state == "ready":
             self._await("busy")
 
@@ -165,7 +170,7 @@ class LocalEngine(Telling):
         """
         self.start()
         ask = self._begin("exported", volume, op="export", folder=str(folder),
-                          source=source if isinstance(source, str) else [str(s) for s in source],
+                          source=_texts(source),
                           workspace=str(self._workspace(volume.identity, conversation)),
                           edited={k: str(v) for k, v in (edited or {}).items()}, rejected=list(rejected),
                    dicom=list(dicom), accepted_by=accepted_by)
@@ -422,3 +427,7 @@ class LocalEngine(Telling):
 
     def _keep(self, message: Message) -> None:
         self._late.append(message)
+
+
+def _texts(source: str | Sequence[str]) -> str | list[str]:
+    return source if isinstance(source, str) else [str(s) for s in source]

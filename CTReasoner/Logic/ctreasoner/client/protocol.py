@@ -6,6 +6,8 @@
     volume  id, path (.npy), affine, name, source,       volume  id               (or failed)
             eight_bit, content
     ask     ask, request, workspace, answered, known     event   ask, event       (ends with Done, Cancelled or Failed)
+    import  ask, request, workspace, answered,           event   ask, event       (the same)
+            known, path, source
     export  ask, volume, workspace, folder, source,      exported  ask, folder, files, notes    (or failed)
             edited, rejected, dicom, accepted_by
     inside  ask, volume                                  inside  ask, states, is_whole              (or failed)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InputError
-from ..events import Done, Existence, Mask, load_mask
+from ..events import Done, Started
+from .masks import read_crop
+from .records import EDITED
 
 if TYPE_CHECKING:
     from ..conversation import Conversation, Known
@@ -22,20 +23,15 @@ if TYPE_CHECKING:
 
 
 def known_by_record(record: Record) -> dict[str, Known]:
-    """Return {object id: what is known of it} for the objects whose masks lie in the record's workspace."""
-    from ..conversation import Known
+    """Return {object id: what is known of it} for the objects whose masks lie in the record's workspace, as a person left them."""
+    from ..conversation import known_of
 
-    events = [event for turn in record.turns for event in turn.events]
-    named = {e.object: e for e in events if isinstance(e, Existence)}
-    known = {}
-    for mask in (e for e in events if isinstance(e, Mask) and e.stage != "coarse" and e.object in named):
-        try:
-            crop = np.array(load_mask(mask, record.workspace))
-        except InputError:
-            continue
-        said = named[mask.object]
-        known[mask.object] = Known(mask.object, 0, None if said.state == "unsupported" else said.name, said.display, mask=crop,
-                                   first_voxel=np.array(mask.first_voxel), path=record.workspace / mask.path, cut=mask.cut_by_scan)
+    known = known_of((event for turn in record.turns for event in turn.events), record.workspace)
+    shape = next((e.volume["shape"] for turn in record.turns for e in turn.events if isinstance(e, Started)), ())
+    for path in (record.workspace / EDITED).glob("*.npz"):
+        if path.stem in known:
+            crop, first = read_crop(path, shape)
+            known[path.stem].mask, known[path.stem].first_voxel = crop.astype(np.uint8), np.array(first)
     return known
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CTReasonerError, InputError, ResourceError, UsageError
-from ..events import LAST_EVENTS, Cancelled, Event, Failed, Measurement, Request, Started, request_from_json, to_json
+from ..events import LAST_EVENTS, Cancelled, Event, Failed, Mask, Measurement, Request, Started, request_from_json, to_json
 from ..version import __version__
 from .protocol import PROTOCOL, decode, encode
 from .records import EDITED, Record
@@ -109,7 +109,7 @@ class Worker:
 
     def _failed(self, error: CTReasonerError, job: dict[str, Any]) -> None:
         facts = {"code": error.code, "sentence": str(error), "hint": error.hint}
-        if job.get("op") == "ask":
+        if job.get("op") in ("ask", "import"):
             last = self._last or Failed(answer=f"ask{job.get('ask')}", seq=-1, t=0.0, **facts)
             self._event(job["ask"], Failed(answer=last.answer, seq=last.seq + 1, t=last.t, **facts))
         else:
@@ -135,9 +135,7 @@ class Worker:
         self.send(reply="volume", id=job["id"])
 
     def _do_ask(self, job: dict[str, Any]) -> None:
-        if job["ask"] in self._cancelled:
-            self._cancelled.discard(job["ask"])
-            self._event(job["ask"], Cancelled(answer=f"ask{job['ask']}", seq=0, t=0.0))
+        if self._is_over(job["ask"]):
             return
         request = request_from_json(json.dumps(job["request"]))
         record = self._record(job["workspace"])
@@ -153,9 +151,42 @@ class Worker:
         finally:
             self._cancelled.discard(job["ask"])
 
+    def _do_import(self, job: dict[str, Any]) -> None:
+        """Answer with the findings of DICOM objects; they are objects of the conversation from then on."""
+        from .bringing import import_events
+
+        if self._is_over(job["ask"]):
+            return
+        request = request_from_json(json.dumps(job["request"]))
+        record = self._record(job["workspace"])
+        self._ready(request.volume)
+        self._go_on(request, record, job)
+        talk = self._engine.conversation(request)
+        events = import_events(Path(job["path"]), self._volumes[request.volume], job.get("source") or "", record.workspace,
+                               f"a{talk.answers + 1}")
+        record.begin(request)
+        try:
+            for event in self._until_cancelled(job["ask"], events):
+                self._event(job["ask"], event, record)
+        except Exception as error:
+            self._fail_answer(error, job["ask"], record)
+        finally:
+            self._cancelled.discard(job["ask"])
+        talk.take_in(record.turns[-1].events, record.workspace)
+
+    def _is_over(self, ask: int) -> bool:
+        """Whether a question was cancelled before it began; it is ended here."""
+        if ask in self._cancelled:
+            self._cancelled.discard(ask)
+            self._event(ask, Cancelled(answer=f"ask{ask}", seq=0, t=0.0))
+            return True
+        return False
+
     def _event(self, ask: int, event: Event, record: Record | None = None) -> None:
         if record is not None:
             record.add(event)
+            if isinstance(event, Mask) and event.stage == "refined":    # goes on from the changed mask and takes its place
+                (record.workspace / EDITED / f"{event.object}{CROP}").unlink(missing_ok=True)
         self._last = event
         self.send(reply="event", ask=ask, event=to_json(event))
 

@@ -22,6 +22,7 @@ _HOME = {
     "write_sr": "sr",
     "write_rtstruct": "rtstruct",
     "read_findings": "reimport",
+    "read_present": "present",
     "KeyImage": "keys",
     "write_keys": "keys",
     "write_derived": "derived",

@@ -23,6 +23,7 @@ from ..vocabulary import Vocabulary
 from .derived import MANUFACTURER, MODEL_NAME, decimal, write_derived
 from .files import copy_of, save
 from .grid import GridMap, grid_map, source_affine_lps
+from .present import absent_uids, forget
 from .segment import ALGORITHMS, SegObject, algorithm_of, coded, coding_of
 from .uids import content_uid
 
@@ -78,7 +79,8 @@ def build_seg(objects: Sequence[SegObject], volume: Volume, sources: Sequence[Da
     layers = _layers(objects, grid_map(volume, sources), fractional=kind == "FRACTIONAL")
     if kind == "LABELMAP" and len(layers) > 1:
         raise InputError("Masks that overlap cannot go into one label map.", code="CTR-IO-053", hint="Export them as BINARY.")
-    content = (kind, *content_of(objects, sources, model))
+    missing = absent_uids(sources)
+    content = (kind, *content_of(objects, sources, model), *sorted(missing))
     descriptions = [_description(number, item, vocabulary, model) for number, item in enumerate(objects, start=1)]
     parts = [(_write_layer(layer, descriptions, sources, content, created, kind), layer.numbers) for layer in layers]
     segmentation = _merged(parts, descriptions)
@@ -87,6 +89,8 @@ def build_seg(objects: Sequence[SegObject], volume: Volume, sources: Sequence[Da
     if sources[0].get("SpecificCharacterSet"):
         segmentation.SpecificCharacterSet = sources[0].SpecificCharacterSet  # highdicom 0.27 drops it
     settle(segmentation, content_uid("dimensions", *content), created)
+    if missing:
+        forget(segmentation, missing)
     return segmentation
 
 

@@ -198,7 +198,7 @@ def measure(engine: Engine, cases: Iterable[tuple[Scan, str]], kind: str, say: C
     for scan, key in cases:
         if last is not None and last is not scan:
             engine.forget(last.volume.identity)
-        last, truth = scan, _truth(scan, key)
+        last, truth = scan, truth_of(scan, key)
         spacing, seed = scan.volume.spacing, zlib.crc32(f"{scan.id} {key}".encode())
         asked = "lung_nodule" if key == "lung_nodule" else "thing"
         answers = {"model": of_engine(engine, scan.volume, asked)}
@@ -214,7 +214,8 @@ def measure(engine: Engine, cases: Iterable[tuple[Scan, str]], kind: str, say: C
     return rows
 
 
-def _truth(scan: Scan, key: str) -> np.ndarray:
+def truth_of(scan: Scan, key: str) -> np.ndarray:
+    """The voxels of an object in a scan."""
     names = scan.present if scan.source == "body" else OBJECTS
     return scan.labels == names.index(key) + 1
 

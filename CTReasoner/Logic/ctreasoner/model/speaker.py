@@ -46,12 +46,7 @@ class Speaker:
     def think(self, question: Question, whole: Sight, points: list[tuple[Tensor, Tensor]], known: dict[int, str | None],
               most_objects: int) -> Thought:
         """Reads the question and decodes its plan. `points` are (features [192], place [4]) of the prompt tokens."""
-        embeds = self.language.embed(torch.tensor([question.ids])).clone()
-        embeds[0, 1:1 + self.whole_tokens ** 3] = self._visual(whole, self.whole_tokens, whole)[0]
-        for position, (features, place) in zip(question.points, points, strict=True):
-            embeds[0, position] += self.language.point_tokens(features[None], place[None])[0]
-        cache = DynamicCache()
-        logits, states, cache = self.language(embeds, cache=cache)
+        logits, states, cache = self._read(question, whole, points)
         words = states[0, slice(*question.words)]
         machine = grammar.PlanGrammar(self.t, self.processor.name_ids, known=known, pointer=bool(points), most_objects=most_objects)
         codes, asked = {}, {}
@@ -70,6 +65,26 @@ class Speaker:
                     first, last = self.language.pointer(states[0, -1:], words)[0].argmax(-1).tolist()
                     asked[number] = (first, max(first, last))
         return Thought(machine.plan, codes, asked, cache, cache.get_seq_length(), [*question.ids, *machine.plan.tokens])
+
+    @torch.inference_mode()
+    def given(self, question: Question, whole: Sight, points: list[tuple[Tensor, Tensor]], key: str) -> Thought:
+        """Reads the question and a plan that is not its own choice: to segment one object with this key. The codes are its own."""
+        _, _, cache = self._read(question, whole, points)
+        machine = grammar.PlanGrammar(self.t, self.processor.name_ids, pointer=bool(points))
+        for token in self.processor.plan(["segment"], [(1, key, False)]):
+            machine.advance(token)
+        tokens = machine.plan.tokens
+        _, states, cache = self.language(self.language.embed(torch.tensor([tokens])), cache=cache)
+        code = self.language.code(states[0, tokens.index(self.t["<DET>"])])
+        return Thought(machine.plan, {1: code}, {}, cache, cache.get_seq_length(), [*question.ids, *tokens])
+
+    def _read(self, question: Question, whole: Sight, points: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor, DynamicCache]:
+        """Logits, hidden states and cache of the language model behind a question."""
+        embeds = self.language.embed(torch.tensor([question.ids])).clone()
+        embeds[0, 1:1 + self.whole_tokens ** 3] = self._visual(whole, self.whole_tokens, whole)[0]
+        for position, (features, place) in zip(question.points, points, strict=True):
+            embeds[0, position] += self.language.point_tokens(features[None], place[None])[0]
+        return self.language(embeds, cache=DynamicCache())
 
     def _choice(self, logits: Tensor, allowed: list[int]) -> int:
         """The likeliest of the allowed tokens. That an object is new is the model's choice, its number is the grammar's count:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import qt
@@ -12,8 +13,9 @@ from ..errors import CTReasonerError
 from ..scene import hardened_copy
 from . import pages, placing
 from .case import Case
+from .export import dicom_files
 from .findings import as_text
-from .turns import split_link
+from .turns import Turn, split_link
 
 OTHERS = ("keep", "overwrite", "lock")      # rows of the box "Your own segments", as `SceneWriter.others` has them
 STRAIGHTEN = "straighten:ct"
@@ -181,6 +183,27 @@ class Actions:
         elif self.case is None:
             self.exporter.start(None, None)
 
+    def import_dicom(self) -> None:
+        """Have a person choose a SEG or RTSTRUCT, and make its segments findings of the CT."""
+        path = qt.QFileDialog.getOpenFileName(self.ui.importButton, _("Import a DICOM segmentation or contours"),
+                                              self.ui.exportFolderButton.directory, _("DICOM or zip (*)"))
+        if path:
+            self.bring(path)
+
+    def bring(self, path: str) -> None:
+        """Make the segments of a DICOM object (a file, a folder or a zip) findings of the CT, as an answer of the engine."""
+        case = self.case
+        if case is None:
+            self.tell(_("No CT is chosen that it could belong to."), _("Choose a volume at the top of the panel."))
+        elif self.engine_box.is_elsewhere or self.engine_box.is_recorded:
+            self.tell(_("This engine does not import DICOM objects."), _("Choose the engine on this computer."))
+        elif self._engine_ready():
+            words = _("Import {name}").format(name=Path(path).name)
+            turn = Turn(len(case.conversation.turns) + 1, words)
+            self.asking.put(case, turn, dicom={"dicom": path, "source": dicom_files(case.node)}, text=words, conversation=case.id)
+            case.conversation.turns.append(turn)
+            self.refresh()
+
     # ------------------------------------------------------------ undo
     def undo(self) -> None:
         """Take back the last answer or rejection; asks before manual strokes go with it."""
@@ -206,6 +229,7 @@ class Actions:
 
     def _stepped(self, case: Case, answer: str, *, is_undone: bool) -> None:
         """Say in the conversation what undo or redo did; "" is a rejection."""
+        case.held.clear()
         turn = case.conversation.turn_of_answer(answer) if answer else None
         if turn is not None:
             turn.undone = is_undone

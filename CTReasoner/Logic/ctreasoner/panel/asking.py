@@ -11,7 +11,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from ..errors import CTReasonerError
-from ..events import LAST_EVENTS, Event, Options, Request
+from ..events import LAST_EVENTS, Event, Mask, Options, Request
 from .case import Case
 from .turns import FAILED, RUNNING, STOPPED, Turn
 
@@ -23,6 +23,7 @@ class Job:
     case: Case
     turn: Turn
     fields: dict[str, Any]
+    dicom: dict[str, Any] = field(default_factory=dict)     # of an import: path and source, for `LocalEngine.ask`
     file: Future | None = None
     ask: int | None = None
     folder: Any = None
@@ -54,10 +55,13 @@ class Asking:
     def is_busy(self) -> bool:
         return self.running is not None
 
-    def put(self, case: Case, turn: Turn, **fields: Any) -> None:
-        """Ask, or queue behind the answer that runs; the turn says which. fields : of `Request`, without `volume`."""
+    def put(self, case: Case, turn: Turn, *, dicom: dict[str, Any] | None = None, **fields: Any) -> None:
+        """Ask, or queue behind the answer that runs; the turn says which. fields : of `Request`, without `volume`.
+
+        dicom : what is to be imported, {dicom: path, source: files of the CT}; the words then name it.
+        """
         Request(volume="?", **fields)                               # what is no question is refused before it waits
-        job = Job(case, turn, fields)
+        job = Job(case, turn, fields, dict(dicom or {}))
         if self.running is None:
             self._begin(job)
         else:
@@ -114,7 +118,7 @@ class Asking:
             file = job.file.result()
             request = Request(volume=file.identity, options=Options(), **job.fields)
             job.folder = self.engine.workspace(request)
-            job.ask = self.engine.ask(request, file, answered=job.case.answered, known=_known(job.case))
+            job.ask = self.engine.ask(request, file, answered=job.case.answered, known=_known(job.case), **job.dicom)
         except (CTReasonerError, CancelledError, OSError, ValueError, MemoryError) as error:
             self._refuse(job, error)
 
@@ -146,6 +150,8 @@ class Asking:
                 job.case.transcript.begin(event.answer, job.turn.question, recording=job.turn.origin == "recording")
                 job.case.writer.begin(event.answer, job.turn.question)
             job.case.writer.apply(event, job.folder)
+            if isinstance(event, Mask):
+                job.case.held.add(event.object)
         except CTReasonerError as error:
             job.turn.note("error", str(error), error.hint)
         job.case.transcript.apply(event)

@@ -40,6 +40,7 @@ class Case:
         self.rejected: list[str] = []       # ids of findings that a person took away, the newest last
         self.brought_back: list[str] = []   # those of them that undo brought back
         self.outdated: set[str] = set()     # ids of findings whose mask a person changed after it was described
+        self.held: set[str] = set()         # ids of findings whose mask the engine has as the scene shows it
         self.estimate: Any = None           # `inside.Estimate` of what the CT shows, None while it is not known
         self._file: Future | None = None
         self._stamp: tuple = ()

@@ -85,6 +85,7 @@ class Controller(Actions):
             "ask": self.ask, "stop": self.stop, "undo": self.undo, "redo": self.redo, "resume": self.resume,
             "restoreView": self.restore_view, "accept": self.accept, "reject": self.reject, "copyFindings": self.copy_findings,
             "click": self.click, "box": self.box, "scribble": self.scribble, "dropDrawn": self.drop_drawn, "export": self.export,
+            "import": self.import_dicom,
         }.items():
             getattr(ui, f"{name}Button").connect("clicked()", action)
         ui.promptLineEdit.connect("returnPressed()", self.ask)
@@ -142,6 +143,7 @@ class Controller(Actions):
         self.inside.forget()
         for case in self.cases.values():
             case.estimate = None
+            case.held.clear()
         self.exporter.show_plan(self.case, self.engine_box.is_elsewhere)
         self.chat.changed()
         self.asking.engine = engine
@@ -209,7 +211,7 @@ class Controller(Actions):
         try:
             drawn = placing.drawn(case)
             fields = {"text": text, "clicks": case.prompts.clicks(), "boxes": case.prompts.boxes(), "target": target,
-                      "scribbles": case.prompts.scribbles(), "edited": self._edited(case), "conversation": case.id}
+                      "scribbles": case.prompts.scribbles(), "edited": self._edited(case, target), "conversation": case.id}
             if not (text or drawn or fields["edited"]):
                 self.tell(_("There is no question yet."), _("Type one, click an organ, or draw a box."))
                 return False
@@ -237,10 +239,15 @@ class Controller(Actions):
             return False
         return True
 
-    def _edited(self, case: Case) -> dict[str, str]:
+    def _edited(self, case: Case, target: str | None = None) -> dict[str, str]:
+        """Masks that the engine does not have: changed by hand, and that of a target out of a saved scene or after an undo."""
         engine = self.engine_box.running
         case.writer.check_edits()
-        return {} if engine is None or self.engine_box.is_recorded else case.writer.edited_masks(Path(engine.session) / "edited")
+        if engine is None or self.engine_box.is_recorded:
+            return {}
+        folder = Path(engine.session) / "edited"
+        other = case.writer.mask_file(target, folder) if target and target not in case.held else {}
+        return {**other, **case.writer.edited_masks(folder)}
 
     def stop(self) -> None:
         """Stop the running answer and drop what waits."""

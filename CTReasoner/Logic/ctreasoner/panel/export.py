@@ -81,7 +81,7 @@ class Exporter:
                 return
             self._pending = None
             edited = case.writer.edited_masks(Path(engine.session) / "edited")
-            ask = engine.export(file.result(), folder, conversation=case.id, source=_dicom_files(case.node), edited=edited,
+            ask = engine.export(file.result(), folder, conversation=case.id, source=dicom_files(case.node), edited=edited,
                                 rejected=case.rejected, dicom=self.wished)
             self._asked[ask] = case
         except (CTReasonerError, CancelledError, OSError, ValueError, MemoryError) as error:
@@ -173,7 +173,7 @@ def instance_uids(node: Any) -> list[str]:
 
 def _belonging_of_ct(node: Any) -> tuple[str, str] | None:
     """Return patient ID and study UID of a CT from the database, None where its files are not there any more."""
-    files = _dicom_files(node)
+    files = dicom_files(node)
     return _belonging(files[0]) if files and Path(files[0]).is_file() else None
 
 
@@ -185,7 +185,7 @@ def _belonging(path: str | Path) -> tuple[str, str]:
     return str(dataset.get("PatientID", "")), str(dataset.get("StudyInstanceUID", ""))
 
 
-def _dicom_files(node: Any) -> list[str] | str:
+def dicom_files(node: Any) -> list[str] | str:
     """Return the files of the series that a volume was loaded from, "" where they are not known."""
     uids = instance_uids(node)
     if not uids:

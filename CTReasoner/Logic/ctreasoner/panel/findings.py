@@ -11,7 +11,8 @@ from slicer.i18n import tr as _
 COLUMNS = ("segment", "colour", "visible", "volume", "hu", "confidence", "verified", "tier", "origin")
 NAME, COLOUR, VISIBLE = 0, 1, 2
 WIDTHS = {NAME: 106, COLOUR: 22, VISIBLE: 28, 3: 62, 4: 46, 5: 46, 6: 28, 7: 92, 8: 80}
-ORIGINS = {"model": "model", "edited": "corrected", "person": "corrected", "corrected": "corrected", "accepted": "accepted"}
+ORIGINS = {"model": "model", "imported": "imported", "edited": "corrected", "person": "corrected", "corrected": "corrected",
+           "accepted": "accepted"}
 
 
 class FindingsTable:
@@ -102,7 +103,7 @@ def _titles() -> list[tuple[str, str]]:
             ("", _("Visible")), (_("ml"), _("Volume in millilitres")), (_("HU"), _("Mean Hounsfield units in the mask")),
             (_("Conf."), _("Confidence that the object is there, calibrated, 0 to 1")),
             ("✓", _("Whether the statements about it were verified")), (_("Tier"), _("How well the object was tested")),
-            (_("Origin"), _("Model, corrected by a person, or accepted"))]
+            (_("Origin"), _("Model, imported, corrected by a person, or accepted"))]
 
 
 def _cells(finding: Any) -> list[Any]:

@@ -258,12 +258,14 @@ class Board:
         return entry if entry is not None and entry.segment_id else None
 
     def _sign(self, entry: Entry, *, by_model: bool = True) -> None:
-        kind = "MANUAL" if not by_model else "SEMIAUTOMATIC" if entry.corrected else "AUTOMATIC"
+        as_it_came = bool(entry.imported) and not entry.corrected
+        ours = "MANUAL" if not by_model else "SEMIAUTOMATIC" if entry.corrected else "AUTOMATIC"
         segment = self._store.layers.segmentation.GetSegment(entry.segment_id)
         with self._store.layers:
             identity.set_tags(segment, {
-                identity.FINDING_ID: entry.id, identity.ALGORITHM_TYPE: kind,
-                identity.ALGORITHM_NAME: self._model, identity.TERMINOLOGY: identity.terminology(self.vocabulary, entry.key),
+                identity.FINDING_ID: entry.id, identity.ALGORITHM_TYPE: entry.imported if as_it_came else ours,
+                identity.ALGORITHM_NAME: "" if as_it_came else self._model,
+                identity.TERMINOLOGY: identity.terminology(self.vocabulary, entry.key),
                 identity.STATUS: "inprogress" if not entry.accepted else "completed"})
 
     # ---------------------------------------------------------------- edits, undo
@@ -285,6 +287,11 @@ class Board:
         """
         self.check_edits()
         return {} if self.is_quiet else self._store.edited_masks(Path(folder))
+
+    def mask_file(self, finding_id: str, folder: str | Path) -> dict[str, str]:
+        """Write a finding's mask as it stands in the scene, as `edited_masks` does; empty where it has none."""
+        entry = self._segmented(finding_id)
+        return {} if entry is None else {entry.id: self._store.mask_file(entry, Path(folder))}
 
     @property
     def undo_answer(self) -> str | None:

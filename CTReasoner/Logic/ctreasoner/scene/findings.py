@@ -11,7 +11,7 @@ import numpy as np
 from ..vocabulary import Vocabulary
 from .identity import from_tag, to_tag
 
-Origin = Literal["model", "corrected", "accepted"]
+Origin = Literal["model", "imported", "corrected", "accepted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Finding:
     volume_ml, mean_hu, confidence : None where unknown. confidence is the calibrated probability of existence, else the score.
     verified : True when every checked statement about it holds, False when one does not, None when none was checked.
     tier : "A", "B", "C" or "" for what the vocabulary does not know.
-    origin : "model", "corrected" (a person's click or stroke changed it) or "accepted".
+    origin : "model", "imported" (from DICOM objects), "corrected" (a person's click or stroke changed it) or "accepted".
     outdated : its mask was changed after it was measured: numbers and sentences about it no longer hold.
     box : (centre_ras, size_mm, axes), world RAS mm, or None.
     answer : id of the answer that brought it.
@@ -58,6 +58,7 @@ class Entry:
     verdicts : of the statements about it; told : the answer that made them.
     lines : measurement id -> {name, value, unit, ends, plane} of what can be drawn, in the CT's own coordinates.
     sent : checksum of the edited mask that was sent to be measured, 0 for none.
+    imported : of what came from DICOM objects, how it was made there (DICOM's segment algorithm type).
     """
 
     id: str
@@ -78,6 +79,7 @@ class Entry:
     told: str = ""
     lines: dict[str, dict[str, Any]] = field(default_factory=dict)
     sent: int = 0
+    imported: str = ""
 
     def to_tag(self) -> str:
         return to_tag({name: value for name, value in asdict(self).items() if name not in ("segment_id", "sent")})
@@ -94,7 +96,7 @@ class Entry:
 
     @property
     def origin(self) -> Origin:
-        return "accepted" if self.accepted else "corrected" if self.corrected else "model"
+        return "accepted" if self.accepted else "corrected" if self.corrected else "imported" if self.imported else "model"
 
     @property
     def verified(self) -> bool | None:

@@ -121,23 +121,26 @@ class Store:
         """Masks of outdated findings as .npy of the CT's shape; {object id: path}."""
         out = {}
         for entry in [e for e in self.entries if e.outdated and e.segment_id]:
-            path = folder / f"{entry.id}.edited.npy"
-            found = self.layers.read(entry.segment_id)
             known = self.layers.known(entry.segment_id)
             entry.sent = known.checksum if known is not None else 0
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                shape = tuple(self.ct.GetImageData().GetDimensions())
-                # i fastest, and zeros that are never written take no time and no room
-                mask = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape, fortran_order=True)
-                if found is not None:
-                    _put(mask, *found)
-                mask.flush()
-            except OSError as error:
-                raise ResourceError(f"The edited mask could not be written: {error.strerror or error}.", code="CTR-RES-001",
-                                    hint="Free some space.") from error
-            out[entry.id] = str(path)
+            out[entry.id] = self.mask_file(entry, folder)
         return out
+
+    def mask_file(self, entry: Entry, folder: Path) -> str:
+        """Write a finding's mask as .npy of the CT's shape; its path."""
+        path, found = folder / f"{entry.id}.edited.npy", self.layers.read(entry.segment_id)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            shape = tuple(self.ct.GetImageData().GetDimensions())
+            # i fastest, and zeros that are never written take no time and no room
+            mask = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape, fortran_order=True)
+            if found is not None:
+                _put(mask, *found)
+            mask.flush()
+        except OSError as error:
+            raise ResourceError(f"The edited mask could not be written: {error.strerror or error}.", code="CTR-RES-001",
+                                hint="Free some space.") from error
+        return str(path)
 
     # ---------------------------------------------------------------- writing
 

@@ -102,7 +102,10 @@ class SceneWriter(Board):
 
     def _mask(self, event: ev.Mask, crop: np.ndarray) -> None:
         entry, layers = self._known(event.object), self._store.ensure()
-        if not entry.segment_id:
+        if event.by.name == ev.IMPORT:
+            entry.imported = ("MANUAL" if event.by.kind == "person" else
+                              "SEMIAUTOMATIC" if event.stage == "refined" else "AUTOMATIC")
+        elif not entry.segment_id:
             self._take_over(entry)
         crop = self._among_others(crop, event.first_voxel)
         if entry.segment_id:
@@ -116,7 +119,8 @@ class SceneWriter(Board):
         else:
             return
         entry.outdated = False
-        entry.corrected = entry.corrected or event.stage == "refined" or event.by.kind == "person"
+        if event.by.name != ev.IMPORT:
+            entry.corrected = entry.corrected or event.stage == "refined" or event.by.kind == "person"
         self._keep(entry)
         self._sign(entry, by_model=event.by.kind != "person")
         self._tell("findings")
