@@ -81,8 +81,20 @@ def test_a_ct_whose_images_have_gone_gets_nothing_into_the_database(app, panel: 
     first = panel.ct.GetAttribute("DICOM.instanceUIDs").split()[0]
     app.qapp.dicomDatabase()._insert(first, "")
     panel.controller.refresh()
-    plan = panel.ui.exportPlanLabel.text
-    assert "Not all images of this CT are in the database" in plan and plan.endswith("So they will not go into the database.")
+    plan = panel.ui.exportPlanLabel
+    assert plan.text.endswith("Not all images of this CT are in the database: the segmentation refers to those that are.")
+    assert said(panel) and panel.engine.exports[-1]["incomplete"] and len(panel.engine.exports[-1]["source"]) == 1
+    panel.ui.exportSrCheckBox.click()
+    assert "Not all images of this CT are in the database: the DICOM objects refer to a new CT series" in plan.text
+    assert plan.text.endswith("So they will not go into the database.")
+    assert said(panel) and panel.engine.exports[-1]["source"] == "" and "incomplete" not in panel.engine.exports[-1]
+
+
+def test_a_ct_of_which_no_image_is_left_gets_nothing_into_the_database(app, panel: Panel) -> None:
+    for uid in panel.ct.GetAttribute("DICOM.instanceUIDs").split():
+        app.qapp.dicomDatabase()._insert(uid, "")
+    panel.controller.refresh()
+    assert "Not all images of this CT are in the database: the DICOM objects refer" in panel.ui.exportPlanLabel.text
     assert said(panel).endswith("does not belong to the patient and the study of this CT there.")
     assert slicer.dicomDatabase.fileForInstance(dicom_series.series()[0].SOPInstanceUID) == ""
 

@@ -172,3 +172,17 @@ def test_what_does_not_belong_to_the_ct_is_refused_in_words(desk: Desk, ct, tmp_
     desk.ui.ctSelector.setCurrentNode(None)
     desk.ui.importButton.click()
     assert "No CT is chosen" in desk.words
+
+
+def test_images_that_the_database_lacks_are_not_referred_to_and_the_others_are(desk: Desk, ct, tmp_path, monkeypatch) -> None:
+    desk.bring(segmentation("ours", ct, tmp_path / "seg.dcm"), monkeypatch)
+    uids = desk.ct.GetAttribute("DICOM.instanceUIDs").split()
+    for uid in (uids[0], uids[20]):
+        desk.app.qapp.dicomDatabase()._insert(uid, "")
+    desk.controller.refresh()
+    assert "the segmentation refers to those that are" in desk.ui.exportPlanLabel.text
+    desk.exported(tmp_path / "out")
+    assert "Images of the CT are missing" in desk.ui.exportLabel.text
+    (path,) = (tmp_path / "out").rglob("segmentation.dcm")
+    (series,) = pydicom.dcmread(path).ReferencedSeriesSequence
+    assert {i.ReferencedSOPInstanceUID for i in series.ReferencedInstanceSequence} == {*uids} - {uids[0], uids[20]}

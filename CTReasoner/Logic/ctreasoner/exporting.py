@@ -270,7 +270,7 @@ def volume_of(content: Mapping[str, Any], ct: Path) -> Volume:
 def _present(volume: Volume, source: Path | None) -> tuple[Sequence, None]:
     from .dicom import read_present
 
-    return read_present(source, volume)[0], None
+    return read_present(source, volume), None
 
 
 def sources_of(volume: Volume, source: Path | None) -> Sequence:

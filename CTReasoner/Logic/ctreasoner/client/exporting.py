@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from ..output import OutputFolder
     from .records import Record
 
+INCOMPLETE = "Images of the CT are missing: the segmentation refers to those that are there."
 NEW_SERIES = "The DICOM objects refer to a new CT series, not to the original."
 Crop = tuple[np.ndarray, tuple[int, int, int]]
 
 
 def write_export(record: Record, volume: Volume, folder: str | Path, *, source: str | Sequence[str] = "",
                  edited: Mapping[str, str], rejected: Iterable[str] = (), dicom: Sequence[str] = ("seg",),
-                 accepted_by: str = "") -> tuple[Path, dict[str, str], list[str]]:
+                 accepted_by: str = "", incomplete: bool = False) -> tuple[Path, dict[str, str], list[str]]:
     """Write every turn of a conversation into a folder; return it, {what: path relative to it}, and notes to read.
 
     Parameters
@@ -39,6 +40,7 @@ def write_export(record: Record, volume: Volume, folder: str | Path, *, source: 
     rejected : ids of objects of which neither mask nor box is written.
     dicom : which DICOM objects are written: "seg", "sr", "keys", "rtstruct".
     accepted_by : the person who accepted the findings, for the report ("sr").
+    incomplete : `source` is what is left of the series; the segmentation refers to that.
 
     Raises
     ------
@@ -47,17 +49,19 @@ def write_export(record: Record, volume: Volume, folder: str | Path, *, source: 
     from ..exporting import Wish
     from ..output import OutputFolder
 
-    wish = Wish(tuple(dicom), accepted_by=accepted_by)
     with tempfile.TemporaryDirectory(dir=record.workspace) as gathered:
         place, notes = source_of(source or volume.source, Path(gathered))
+        incomplete = incomplete and place is not None
+        wish = Wish(tuple(dicom), accepted_by=accepted_by, incomplete=incomplete)
         output = OutputFolder(Path(folder), volume, source=place, wish=wish)
         _replay(record, volume, output, edited, set(rejected))
         try:
-            return output.folder, output.finish(), notes
+            return output.folder, output.finish(), [*notes, *([INCOMPLETE] if incomplete else [])]
         except InputError as error:
             if output.source is None:
                 raise
-            output.source = None    # a CT that was moved, cropped or resampled: a series of its own is written for it
+            # a CT that was moved, cropped or resampled: a series of its own is written for it
+            output.source, output.wish = None, replace(wish, incomplete=False)
             return output.folder, output.finish(), [f"{NEW_SERIES} {error}"]
 
 

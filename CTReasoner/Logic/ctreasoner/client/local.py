@@ -156,7 +156,8 @@ class LocalEngine(Telling):
 
     def export(self, volume: VolumeFile, folder: str | os.PathLike, *, conversation: str = "default",
                source: str | Sequence[str] = "", edited: Mapping[str, str | os.PathLike] | None = None,
-               rejected: Sequence[str] = (), dicom: Sequence[str] = ("seg",), accepted_by: str = "") -> int:
+               rejected: Sequence[str] = (), dicom: Sequence[str] = ("seg",), accepted_by: str = "",
+               incomplete: bool = False) -> int:
         """Have the conversation about a CT written to a folder (masks, segmentation, DICOM-SEG, report); returns a number.
 
         Parameters
@@ -167,13 +168,14 @@ class LocalEngine(Telling):
         rejected : ids of objects of which neither mask nor box is written.
         dicom : the DICOM objects: of "seg", "sr" (a report), "keys" (key images), "rtstruct" (contours).
         accepted_by : who accepted the findings, for the report; nothing is ever marked as verified.
+        incomplete : `source` is what is left of the series: the segmentation, and that alone, is written against it.
         """
         self.start()
         ask = self._begin("exported", volume, op="export", folder=str(folder),
                           source=_texts(source),
                           workspace=str(self._workspace(volume.identity, conversation)),
                           edited={k: str(v) for k, v in (edited or {}).items()}, rejected=list(rejected),
-                   dicom=list(dicom), accepted_by=accepted_by)
+                          dicom=list(dicom), accepted_by=accepted_by, incomplete=incomplete)
         if self.is_busy and self.state == "ready":
             self._await("busy")
         return ask

@@ -9,7 +9,8 @@
     import  ask, request, workspace, answered,           event   ask, event       (the same)
             known, path, source
     export  ask, volume, workspace, folder, source,      exported  ask, folder, files, notes    (or failed)
-            edited, rejected, dicom, accepted_by
+            edited, rejected, dicom, accepted_by,
+            incomplete
     inside  ask, volume                                  inside  ask, states, is_whole              (or failed)
     cancel  ask                                          cancelling  ask          (at once, from the reading thread)
     forget  volume                                       forgotten  volume

@@ -276,7 +276,8 @@ class Worker:
             raise self._refused.get(job["volume"]) or InputError("The engine does not have this CT.", code="CTR-WRK-015")
         folder, files, notes = write_export(record, self._volumes[job["volume"]], job["folder"], source=job.get("source") or "",
                                             edited=job.get("edited") or {}, rejected=job.get("rejected") or (),
-                                            dicom=job.get("dicom") or ("seg",), accepted_by=job.get("accepted_by") or "")
+                                            dicom=job.get("dicom") or ("seg",), accepted_by=job.get("accepted_by") or "",
+                                            incomplete=bool(job.get("incomplete")))
         self.send(reply="exported", ask=job.get("ask"), folder=str(folder), files=files, notes=notes)
 
     def _do_inside(self, job: dict[str, Any]) -> None:

@@ -26,16 +26,18 @@ class Absent(Dataset):
     """Stands for the header of an image that is missing: position and all else as its neighbours have it, no UID of its own."""
 
 
-def read_present(path: str | os.PathLike, volume: Volume) -> tuple[list[Dataset], int]:
-    """Return (headers of the series of ``volume``, an ``Absent`` where an image is missing; how many are).
+def read_present(path: str | os.PathLike, volume: Volume) -> list[Dataset]:
+    """Return the headers of the series of ``volume`` (of the only one there, where it names none), an ``Absent`` for a missing one.
 
     Raises
     ------
     InputError : the series is not there, or an image of it does not lie on the volume's grid (CTR-IO-069).
     """
     headers, notes = read_headers(path)
-    of_series = [h for h in headers if str(h.SeriesInstanceUID or "") == volume.series]
-    if not volume.series or not of_series:
+    here = {str(h.SeriesInstanceUID or "") for h in headers}
+    wanted = volume.series or (min(here) if len(here) == 1 else "")
+    of_series = [h for h in headers if str(h.SeriesInstanceUID or "") == wanted]
+    if not wanted or not of_series:
         raise InputError("The series that the answer is about is not here.", code="CTR-IO-069",
                          hint="Give the folder with the images that are left of it.")
     planes = planes_of(choose(of_series, None, notes))
@@ -51,16 +53,16 @@ def read_present(path: str | os.PathLike, volume: Volume) -> tuple[list[Dataset]
     if falls[along] < 0:                                # sources stand in the order of their normal
         numbers, step = count - 1 - numbers, -step
     found = dict(zip(numbers.tolist(), (plane.header.dataset for plane in planes), strict=True))
-    return [found.get(k) or _absent(k, found, step, volume) for k in range(count)], count - len(found)
+    return [found.get(k) or _absent(k, found, step) for k in range(count)]
 
 
-def _absent(k: int, found: dict[int, Dataset], step: np.ndarray, volume: Volume) -> Absent:
+def _absent(k: int, found: dict[int, Dataset], step: np.ndarray) -> Absent:
     near = min(found, key=lambda n: abs(n - k))
     header = Absent(copy_of(found[near]))
     header.file_meta = found[near].file_meta
     position = np.array(found[near].ImagePositionPatient, float) + (k - near) * step
     header.ImagePositionPatient = [round(float(v), 6) for v in position]
-    header.SOPInstanceUID = content_uid("absent", volume.series, k)
+    header.SOPInstanceUID = content_uid("absent", header.SeriesInstanceUID, k)
     return header
 
 

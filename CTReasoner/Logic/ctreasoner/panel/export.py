@@ -81,8 +81,9 @@ class Exporter:
                 return
             self._pending = None
             edited = case.writer.edited_masks(Path(engine.session) / "edited")
-            ask = engine.export(file.result(), folder, conversation=case.id, source=dicom_files(case.node), edited=edited,
-                                rejected=case.rejected, dicom=self.wished)
+            left = _what_is_left(case.node) if self.wished == ["seg"] and not self._shown[1] else []
+            ask = engine.export(file.result(), folder, conversation=case.id, source=left or dicom_files(case.node), edited=edited,
+                                rejected=case.rejected, dicom=self.wished, **({"incomplete": True} if left else {}))
             self._asked[ask] = case
         except (CTReasonerError, CancelledError, OSError, ValueError, MemoryError) as error:
             self._pending = None
@@ -145,7 +146,9 @@ def _plan(case: Case | None, is_elsewhere: bool, wished: list[str], into_databas
     if case.outdated:
         lines.append(_("Edited masks are measured again before they are written."))
     why = _why_no_original(case.node, is_elsewhere)
-    if wished and why:
+    if why and wished == ["seg"] and not is_elsewhere and _what_is_left(case.node):
+        lines.append(_("{why}: the segmentation refers to those that are.").format(why=why))
+    elif wished and why:
         lines.append(_("{why}: the DICOM objects refer to a new CT series without a patient.").format(why=why))
         if into_database:
             lines.append(_("So they will not go into the database."))
@@ -173,7 +176,7 @@ def instance_uids(node: Any) -> list[str]:
 
 def _belonging_of_ct(node: Any) -> tuple[str, str] | None:
     """Return patient ID and study UID of a CT from the database, None where its files are not there any more."""
-    files = dicom_files(node)
+    files = dicom_files(node) or _what_is_left(node)
     return _belonging(files[0]) if files and Path(files[0]).is_file() else None
 
 
@@ -192,3 +195,10 @@ def dicom_files(node: Any) -> list[str] | str:
         return ""
     files = [slicer.dicomDatabase.fileForInstance(uid) for uid in uids]
     return files if all(files) else ""
+
+
+def _what_is_left(node: Any) -> list[str]:
+    """Return the files of a series of which the database lacks some images, empty where it has all or none."""
+    uids = instance_uids(node)
+    files = [file for uid in uids if (file := slicer.dicomDatabase.fileForInstance(uid))]
+    return files if len(files) < len(uids) else []
