@@ -44,6 +44,7 @@ class ScriptedEngine:
         self.files: list[VolumeFile] = []
         self.known: list[dict[str, str]] = []
         self.exports: list[dict[str, Any]] = []
+        self.pushes: list[dict[str, Any]] = []
         self.wondered: list[VolumeFile] = []
         self.cancelled: list[int] = []
         self.closed = False
@@ -74,6 +75,10 @@ class ScriptedEngine:
     def export(self, volume: VolumeFile, folder: Any, **options: Any) -> int:
         self.exports.append({"folder": Path(folder), **options})
         return 1000 + len(self.exports)
+
+    def push(self, folder: Any, address: str, **options: Any) -> int:
+        self.pushes.append({"folder": Path(folder), "address": address, **options})
+        return 3000 + len(self.pushes)
 
     def inside(self, volume: VolumeFile) -> int:
         self.wondered.append(volume)
@@ -115,6 +120,14 @@ class ScriptedEngine:
     def exported(self, number: int, **facts: Any) -> None:
         """Answer an export."""
         self._box.append(Message("exported", 1000 + number, facts=facts))
+
+    def pushing(self, number: int, words: str) -> None:
+        """Say how far a sending is."""
+        self._box.append(Message("pushing", 3000 + number, facts={"words": words}))
+
+    def pushed(self, number: int, **facts: Any) -> None:
+        """Answer a sending."""
+        self._box.append(Message("pushed", 3000 + number, facts=facts))
 
     def shows(self, number: int, *, is_whole: bool = True, **states: tuple[str, float]) -> None:
         """Say which objects a CT shows."""

@@ -9,6 +9,7 @@ import dicom_series
 import pydicom
 import pytest
 import slicer
+from ctreasoner.scene.identity import TERMINOLOGY, tag
 from panel_fixtures import Panel, still_window  # noqa: F401 (a fixture)
 
 
@@ -86,7 +87,7 @@ def test_a_ct_whose_images_have_gone_gets_nothing_into_the_database(app, panel: 
     assert said(panel) and panel.engine.exports[-1]["incomplete"] and len(panel.engine.exports[-1]["source"]) == 1
     panel.ui.exportSrCheckBox.click()
     assert "Not all images of this CT are in the database: the DICOM objects refer to a new CT series" in plan.text
-    assert plan.text.endswith("So they will not go into the database.")
+    assert plan.text.endswith("So they will not go into the database.\nImport its series again in the module DICOM.")
     assert said(panel) and panel.engine.exports[-1]["source"] == "" and "incomplete" not in panel.engine.exports[-1]
 
 
@@ -127,3 +128,119 @@ def test_what_would_be_written_stands_above_the_button(panel: Panel) -> None:
     panel.ui.ctSelector.setCurrentNode(None)
     panel.settle()
     assert plan.text == "There is no answer to export yet."
+
+
+# ---------------------------------------------------------------- what can be mended
+
+@pytest.fixture
+def opened(panel: Panel) -> Panel:
+    """The same with the section open: buttons in a closed one are not seen."""
+    panel.ui.exportSection.collapsed = False
+    panel.controller.refresh()
+    return panel
+
+
+def segment_of(panel: Panel):
+    writer = panel.controller.case.writer
+    return writer.segmentation.GetSegmentation().GetSegment(writer.findings()[0].segment_id)
+
+
+def test_codes_that_were_lost_or_changed_are_restored(opened: Panel) -> None:
+    buttons = (opened.ui.mendCodesButton, opened.ui.mendEmptyButton, opened.ui.mendImagesButton)
+    assert not any(button.visible for button in buttons)
+    codes = tag(segment_of(opened), TERMINOLOGY)
+    for other in ("", codes.replace("80891009", "12345")):
+        segment_of(opened).SetTag(TERMINOLOGY, other)
+        opened.controller.refresh()
+        assert "Codes changed or lost in the scene: Heart." in opened.ui.exportPlanLabel.text
+        assert opened.ui.mendCodesButton.visible
+        opened.ui.mendCodesButton.click()
+        opened.settle()
+        assert tag(segment_of(opened), TERMINOLOGY) == codes and not opened.ui.mendCodesButton.visible
+        assert opened.ui.exportPlanLabel.text == "Report, and masks of: Heart."
+
+
+def test_what_has_no_codes_of_its_own_is_named(opened: Panel) -> None:
+    assert opened.ask("what is here")
+    opened.engine.find(opened.engine.begin(), 1, "thing", (4, 4, 4), (5, 5, 5))
+    opened.engine.finish()
+    opened.settle()
+    opened.controller.refresh()
+    assert "No codes of their own: Thing. They are written as tissue" in opened.ui.exportPlanLabel.text
+    assert not opened.ui.mendCodesButton.visible
+
+
+def test_an_empty_finding_is_left_out_and_brought_back_by_undo(opened: Panel) -> None:
+    case = opened.controller.case
+    key = case.writer.findings()[0].id
+    image = segment_of(opened).GetRepresentation("Binary labelmap")
+    image.GetPointData().GetScalars().Fill(0)
+    image.Modified()
+    case.writer.segmentation.GetSegmentation().InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified)
+    opened.engine.state = "starting"        # or the panel would have it measured again
+    assert opened.until(lambda: "masks of: nothing.\nEmpty, so not in the DICOM objects: Heart." in opened.ui.exportPlanLabel.text)
+    opened.ui.mendEmptyButton.click()
+    opened.engine.state = "ready"
+    opened.settle()
+    assert case.rejected == [key] and not case.writer.findings() and not opened.ui.mendEmptyButton.visible
+    assert said(opened) and opened.engine.exports[-1]["rejected"] == [key]
+    opened.ui.undoButton.click()
+    opened.settle()
+    assert case.rejected == [] and [f.id for f in case.writer.findings()] == [key]
+
+
+def loaded_past_the_database(panel: Panel, app, folder, **changed: str) -> list[str]:
+    """The CT as Slicer has it when DICOM files were loaded as a volume, without the database; returns its UIDs."""
+    database = app.qapp.dicomDatabase()
+    for uid in panel.ct.GetAttribute("DICOM.instanceUIDs").split():
+        database._insert(uid, "")
+    panel.ct.RemoveAttribute("DICOM.instanceUIDs")
+    files = sorted((folder / "ct").iterdir())
+    if changed:
+        header = pydicom.dcmread(files[0])
+        for keyword, value in changed.items():
+            setattr(header, keyword, value)
+        header.save_as(files[0])
+    panel.ct.AddDefaultStorageNode()
+    storage = panel.ct.GetStorageNode()
+    storage.SetFileName(str(files[0]))
+    for path in files:
+        storage.AddFileName(str(path))
+    panel.controller.refresh()
+    return [str(pydicom.dcmread(path).SOPInstanceUID) for path in files]
+
+
+def test_a_ct_loaded_from_dicom_files_is_added_to_the_database_and_exports_refer_to_it(app, opened: Panel, tmp_path,
+                                                                                       monkeypatch) -> None:
+    database = tmp_path / "database"
+    monkeypatch.setattr(app.qapp.dicomDatabase(), "_folder", str(database))
+    uids = loaded_past_the_database(opened, app, tmp_path)
+    dicom_series.save(dicom_series.series(number=8)[:1], tmp_path / "ct" / "beside")
+    assert "Its files are DICOM: they can be added to the database." in opened.ui.exportPlanLabel.text
+    opened.ui.mendImagesButton.click()
+    assert opened.ui.exportLabel.text == "The images of this CT are in the database."
+    assert opened.ui.exportPlanLabel.text == "Report, and masks of: Heart." and not opened.ui.mendImagesButton.visible
+    kept = [slicer.dicomDatabase.fileForInstance(uid) for uid in uids]
+    assert all(path.startswith(str(database)) for path in kept) and len(list(database.rglob("*.dcm"))) == 2
+    assert said(opened) and opened.engine.exports[-1]["source"] == kept
+
+
+@pytest.mark.parametrize(("changed", "closed", "why"), [
+    ({"SeriesInstanceUID": "1.2.3"}, False, "belong to several series"), ({}, True, "none is open")])
+def test_why_images_are_not_added_is_said_and_nothing_is_noted_on_the_ct(app, opened: Panel, tmp_path, monkeypatch, changed, closed,
+                                                                         why) -> None:
+    uids = loaded_past_the_database(opened, app, tmp_path, **changed)
+    monkeypatch.setattr(app.qapp.dicomDatabase(), "_open", not closed)
+    opened.ui.mendImagesButton.click()
+    assert why in opened.ui.exportLabel.text and opened.ct.GetAttribute("DICOM.instanceUIDs") is None
+    assert not any(slicer.dicomDatabase.fileForInstance(uid) for uid in uids)
+
+
+def test_a_ct_from_another_file_cannot_be_added(opened: Panel, tmp_path) -> None:
+    (tmp_path / "ct.nrrd").write_bytes(b"NRRD0004\n" + bytes(200))
+    opened.ct.RemoveAttribute("DICOM.instanceUIDs")
+    opened.ct.AddDefaultStorageNode()
+    opened.ct.GetStorageNode().SetFileName(str(tmp_path / "ct.nrrd"))
+    opened.controller.refresh()
+    assert opened.ui.exportPlanLabel.text.endswith("load that from the module DICOM and ask again.")
+    assert not opened.ui.mendImagesButton.visible

@@ -188,14 +188,23 @@ class LocalEngine(Telling):
         """
         return self._begin("inside", volume, op="inside")
 
-    def _begin(self, ends_with: str, volume: VolumeFile, **content: Any) -> int:
+    def push(self, folder: str | os.PathLike, address: str, *, token: str = "", certificate: str = "",
+             without_patient: bool = False) -> int:
+        """Have an export sent to an archive (see `pushing.push_folder`), beside whatever else goes on; returns a number."""
+        self.start()
+        return self._begin("pushed", None, op="push", folder=str(folder), address=address, token=token, certificate=certificate,
+                           without_patient=without_patient)
+
+    def _begin(self, ends_with: str, volume: VolumeFile | None, **content: Any) -> int:
         self._count += 1
         self._tasks[self._count] = ends_with
         if self._process is None:
             self._task_ended(self._count, self.problem)
-        else:
+            return self._count
+        if volume is not None:
             self._hand_over(volume)
-            self._send(ask=self._count, volume=volume.identity, **content)
+            content["volume"] = volume.identity
+        self._send(ask=self._count, **content)
         return self._count
 
     def cancel(self, ask: int) -> None:
@@ -335,6 +344,12 @@ class LocalEngine(Telling):
 
     def _on_inside(self, message: dict[str, Any]) -> None:
         self._task_ended(message["ask"], {k: message[k] for k in ("states", "is_whole")})
+
+    def _on_pushing(self, message: dict[str, Any]) -> None:
+        self._keep(Message("pushing", message["ask"], facts={"words": str(message["words"])}))
+
+    def _on_pushed(self, message: dict[str, Any]) -> None:
+        self._task_ended(message["ask"], {k: message[k] for k in ("stored", "already")})
 
     def _on_forgotten(self, message: dict[str, Any]) -> None:
         self._remove(message["volume"])

@@ -12,12 +12,14 @@
             edited, rejected, dicom, accepted_by,
             incomplete
     inside  ask, volume                                  inside  ask, states, is_whole              (or failed)
+    push    ask, folder, address, token, certificate,    pushing  ask, words      (any number)
+            without_patient                              pushed  ask, stored, already               (or failed)
     cancel  ask                                          cancelling  ask          (at once, from the reading thread)
     forget  volume                                       forgotten  volume
     bye                                                  (ends)
 
 `inside` asks which objects a CT shows: object key -> [state, probability]. Whatever is sent behind it interrupts it; `states`
-are then those that were found so far, and `is_whole` is false.
+are then those that were found so far, and `is_whole` is false. `push` goes on beside whatever else is asked.
 
 End of file on the worker's stdin means that the panel is gone: the worker then takes away the session's folder and ends.
 """

@@ -16,8 +16,9 @@ class Message:
     """What `poll` returns.
 
     kind : "state" (facts: state, model, and where there is something to say: code, sentence, hint, silent_s), "event" (ask,
-    event), "exported" (ask; facts: folder, files and notes) or "inside" (ask; facts: states and is_whole); the last two bring
-    code, sentence and hint instead where they failed.
+    event), "exported" (ask; facts: folder, files and notes), "inside" (ask; facts: states and is_whole), "pushing" (ask; facts:
+    words) or "pushed" (ask; facts: stored and already); "exported", "inside" and "pushed" bring code, sentence and hint
+    instead where they failed.
     """
 
     kind: str

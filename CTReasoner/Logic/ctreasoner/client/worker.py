@@ -292,6 +292,21 @@ class Worker:
                 states[one[0]] = [one[1], round(one[2], 4)]
         self.send(reply="inside", ask=job["ask"], states=states, is_whole=is_whole)
 
+    def _do_push(self, job: dict[str, Any]) -> None:
+        """Send an export to an archive, on a thread of its own: a question does not wait for a slow server."""
+        threading.Thread(target=self._push, args=(job,), daemon=True, name="push").start()
+
+    def _push(self, job: dict[str, Any]) -> None:
+        from .pushing import push_folder
+
+        try:
+            done = push_folder(job["folder"], job["address"], token=job.get("token") or "",
+                               certificate=job.get("certificate") or "", without_patient=bool(job.get("without_patient")),
+                               say=lambda words: self.send(reply="pushing", ask=job["ask"], words=words))
+            self.send(reply="pushed", ask=job["ask"], stored=done.stored, already=done.already)
+        except Exception as error:
+            self._failed(_as_sentence(error), job)
+
     def _do_forget(self, job: dict[str, Any]) -> None:
         identity = job["volume"]
         self._volumes.pop(identity, None)

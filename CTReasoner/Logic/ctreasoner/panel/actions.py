@@ -13,8 +13,8 @@ from ..errors import CTReasonerError
 from ..scene import hardened_copy
 from . import pages, placing
 from .case import Case
-from .export import dicom_files
 from .findings import as_text
+from .preflight import dicom_files
 from .turns import Turn, split_link
 
 OTHERS = ("keep", "overwrite", "lock")      # rows of the box "Your own segments", as `SceneWriter.others` has them

@@ -309,6 +309,10 @@ class Controller(Actions):
             self.engine_box.state_message(message.facts)
         elif message.kind == "exported":
             self.exporter.done(message.ask, message.facts)
+        elif message.kind == "pushing":
+            self.exporter.sender.progress(message.ask, message.facts)
+        elif message.kind == "pushed":
+            self.exporter.sender.done(message.ask, message.facts)
         elif message.kind == "inside":
             self.inside.done(message.ask, message.facts)
         elif message.kind == "event":

@@ -1,4 +1,4 @@
-"""Report, masks and DICOM objects to a folder, and into Slicer's DICOM database where the CT came from it."""
+"""Report, masks and DICOM objects to a folder, into Slicer's DICOM database where the CT came from it, and to an archive."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from slicer.i18n import tr as _
 from ..errors import CTReasonerError, UsageError
 from .case import Case
 from .log import Log
+from .preflight import Preflight, dicom_files, instance_uids, what_is_left, why_derived
+from .sending import Sender
 
 FOLDER_KEY = "CTReasoner/ExportFolder"
+DICOM = "dicom"           # the folder of DICOM objects in an export
 OBJECTS = {"seg": "exportSegCheckBox", "sr": "exportSrCheckBox", "keys": "exportKeysCheckBox", "rtstruct": "exportContoursCheckBox"}
 
 
@@ -30,11 +33,13 @@ class Exporter:
 
     def __init__(self, ui: Any, log: Log) -> None:
         self._ui, self._log = ui, log
-        self._asked: dict[int, Case] = {}
+        self._asked: dict[int, tuple[Any, Case]] = {}       # (engine, CT)
+        self._preflight = Preflight(ui, self.tell, lambda: self.show_plan(*self._shown), log)
+        self.sender = Sender(ui, self.tell, log)
         ui.exportFolderButton.directory = str(slicer.util.settingsValue(FOLDER_KEY, "") or Path.home())
         ui.exportFolderButton.connect("directoryChanged(QString)", self._folder_chosen)
         self._pending: tuple[Any, Case, Path] | None = None
-        for box in (*OBJECTS.values(), "databaseCheckBox"):
+        for box in (*OBJECTS.values(), "databaseCheckBox", "archiveCheckBox"):
             getattr(ui, box).connect("toggled(bool)", lambda _on: self.show_plan(*self._shown))
         self._shown: tuple[Case | None, bool] = (None, False)
 
@@ -46,14 +51,34 @@ class Exporter:
     def show_plan(self, case: Case | None, is_elsewhere: bool) -> None:
         """Say what would be written now, and what would keep it from being complete; is_elsewhere: a server writes it."""
         self._shown = (case, is_elsewhere)
-        self._ui.exportPlanLabel.text = "\n".join(_plan(case, is_elsewhere, self.wished, self._ui.databaseCheckBox.checked))
+        self._preflight.show(case, self.wished, is_elsewhere=is_elsewhere, into_database=self._ui.databaseCheckBox.checked,
+                             to_archive=self.sender.is_wished)
+
+    @property
+    def _is_sent(self) -> bool:
+        """Whether what is exported goes to an archive; a server's export does not, and neither does one without DICOM objects."""
+        return self.sender.is_wished and bool(self.wished) and not self._shown[1]
+
+    def _check_archive(self, case: Case) -> None:
+        """Refuse, before anything is written, what could not be sent."""
+        if not self._is_sent:
+            return
+        if self.sender.is_sending:
+            raise UsageError(_("The last export is still on its way to the archive."), code="CTR-USE-027", hint=_("Wait for it."))
+        if not self.sender.address:
+            raise UsageError(_("There is no address of an archive."), code="CTR-USE-027",
+                             hint=_("Type one, or untick the sending."))
+        if why_derived(case.node, self.wished, False) and not self.sender.is_nameless_allowed:
+            raise UsageError(_("These objects were derived from a CT without a patient: the archive would get a patient who does "
+                               "not exist."), code="CTR-USE-024",
+                             hint=_("Tick that they are sent all the same, or untick the sending."))
 
     def _folder_chosen(self, path: str) -> None:
         qt.QSettings().setValue(FOLDER_KEY, path)
 
     @property
     def is_busy(self) -> bool:
-        return bool(self._asked) or self._pending is not None
+        return bool(self._asked) or self._pending is not None or self.sender.is_sending
 
     def start(self, engine: Any, case: Case | None) -> None:
         """Begin an export of what was answered about a CT; a sentence says what is missing."""
@@ -61,6 +86,7 @@ class Exporter:
         try:
             if case is None or not case.conversation.turns:
                 raise UsageError(_("There is no answer to export yet."), code="CTR-USE-010", hint=_("Ask a question first."))
+            self._check_archive(case)
             folder.mkdir(parents=True, exist_ok=True)
             case.file(engine.volumes)
         except (CTReasonerError, OSError) as error:
@@ -72,6 +98,7 @@ class Exporter:
 
     def step(self) -> None:
         """Hand the export to the engine once the CT lies there."""
+        self.sender.step()
         if self._pending is None:
             return
         engine, case, folder = self._pending
@@ -81,17 +108,17 @@ class Exporter:
                 return
             self._pending = None
             edited = case.writer.edited_masks(Path(engine.session) / "edited")
-            left = _what_is_left(case.node) if self.wished == ["seg"] and not self._shown[1] else []
+            left = what_is_left(case.node) if self.wished == ["seg"] and not self._shown[1] else []
             ask = engine.export(file.result(), folder, conversation=case.id, source=left or dicom_files(case.node), edited=edited,
                                 rejected=case.rejected, dicom=self.wished, **({"incomplete": True} if left else {}))
-            self._asked[ask] = case
+            self._asked[ask] = engine, case
         except (CTReasonerError, CancelledError, OSError, ValueError, MemoryError) as error:
             self._pending = None
             self._fail(error)
 
     def done(self, ask: int | None, facts: dict[str, Any]) -> None:
         """Take a message of kind "exported"."""
-        case = self._asked.pop(ask, None)
+        engine, case = self._asked.pop(ask, (None, None))
         if "files" not in facts:
             self.tell(facts.get("sentence", _("The export failed.")), facts.get("hint", ""))
             self._log.add_problem("export", facts.get("code", ""))
@@ -101,6 +128,8 @@ class Exporter:
         if case is not None and self._ui.databaseCheckBox.checked:
             said += " " + self._to_database(folder, case)
         self.tell(said)
+        if engine is not None and self._is_sent:
+            self.sender.start(engine, folder / DICOM, said)
         self._log.add(f"export: written: {', '.join(facts['files'])}")
 
     def tell(self, sentence: str, hint: str = "") -> None:
@@ -134,49 +163,9 @@ class Exporter:
         return _("The DICOM objects are in the database.")
 
 
-def _plan(case: Case | None, is_elsewhere: bool, wished: list[str], into_database: bool) -> list[str]:
-    """Return the lines that stand above the button."""
-    if case is None or not case.conversation.turns:
-        return [_("There is no answer to export yet.")]
-    findings = case.writer.findings()
-    masks = [f for f in findings if f.segment_id]
-    lines = [_("Report, and masks of: {names}.").format(names=", ".join(f.display for f in masks) or _("nothing"))]
-    if len(masks) < len(findings):
-        lines.append(_("A box and no mask: {names}.").format(names=", ".join(f.display for f in findings if not f.segment_id)))
-    if case.outdated:
-        lines.append(_("Edited masks are measured again before they are written."))
-    why = _why_no_original(case.node, is_elsewhere)
-    if why and wished == ["seg"] and not is_elsewhere and _what_is_left(case.node):
-        lines.append(_("{why}: the segmentation refers to those that are.").format(why=why))
-    elif wished and why:
-        lines.append(_("{why}: the DICOM objects refer to a new CT series without a patient.").format(why=why))
-        if into_database:
-            lines.append(_("So they will not go into the database."))
-    return lines
-
-
-def _why_no_original(node: Any, is_elsewhere: bool) -> str:
-    """Return why DICOM objects could not refer to the original images, "" where nothing is known against it.
-
-    Asked at each refresh: of a long series the database is asked for its ends alone; the export asks for all.
-    """
-    uids = instance_uids(node)
-    if not uids:
-        return _("This CT came from a file")
-    if is_elsewhere:
-        return _("A server writes them and does not get the original images")
-    there = all(slicer.dicomDatabase.fileForInstance(uid) for uid in (uids[0], uids[-1]))
-    return "" if there else _("Not all images of this CT are in the database")
-
-
-def instance_uids(node: Any) -> list[str]:
-    """Return the DICOM instances that a volume was loaded from, empty for a volume from a file."""
-    return (node.GetAttribute("DICOM.instanceUIDs") or "").split()
-
-
 def _belonging_of_ct(node: Any) -> tuple[str, str] | None:
     """Return patient ID and study UID of a CT from the database, None where its files are not there any more."""
-    files = dicom_files(node) or _what_is_left(node)
+    files = dicom_files(node) or what_is_left(node)
     return _belonging(files[0]) if files and Path(files[0]).is_file() else None
 
 
@@ -186,19 +175,3 @@ def _belonging(path: str | Path) -> tuple[str, str]:
 
     dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID", "StudyInstanceUID"])
     return str(dataset.get("PatientID", "")), str(dataset.get("StudyInstanceUID", ""))
-
-
-def dicom_files(node: Any) -> list[str] | str:
-    """Return the files of the series that a volume was loaded from, "" where they are not known."""
-    uids = instance_uids(node)
-    if not uids:
-        return ""
-    files = [slicer.dicomDatabase.fileForInstance(uid) for uid in uids]
-    return files if all(files) else ""
-
-
-def _what_is_left(node: Any) -> list[str]:
-    """Return the files of a series of which the database lacks some images, empty where it has all or none."""
-    uids = instance_uids(node)
-    files = [file for uid in uids if (file := slicer.dicomDatabase.fileForInstance(uid))]
-    return files if len(files) < len(uids) else []

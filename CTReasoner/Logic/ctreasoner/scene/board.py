@@ -188,6 +188,36 @@ class Board:
         self._tell("findings")
         return True
 
+    def empty(self) -> list[Finding]:
+        """The findings whose segment is there and holds no voxel."""
+        layers = None if self.is_quiet else self._store.layers
+        if layers is None:
+            return []
+        return [self._finding(e) for e in self._store.entries
+                if e.segment_id and layers.known(e.segment_id) is None and layers.read(e.segment_id) is None]
+
+    def miscoded(self) -> list[Finding]:
+        """The findings whose segment carries other codes in the scene than it was given, or none; no export reads them."""
+        return [self._finding(e) for e in self._miscoded()]
+
+    def restore_codes(self) -> int:
+        """Give every segment of a finding the codes of the vocabulary again; return how many had others."""
+        wrong = self._miscoded()
+        for entry in wrong:
+            with self._store.layers:
+                identity.set_tags(self._store.layers.segmentation.GetSegment(entry.segment_id),
+                                  {identity.TERMINOLOGY: identity.terminology(self.vocabulary, entry.key)})
+        if wrong:
+            self._tell("findings")
+        return len(wrong)
+
+    def _miscoded(self) -> list[Entry]:
+        if self.is_quiet or self._store.layers is None:
+            return []
+        get = self._store.layers.segmentation.GetSegment
+        return [e for e in self._store.entries if e.segment_id and (segment := get(e.segment_id)) is not None
+                and identity.tag(segment, identity.TERMINOLOGY) != identity.terminology(self.vocabulary, e.key)]
+
     def set_visible(self, finding_id: str, visible: bool) -> None:
         """Show or hide the segment (or the box) of a finding in all views."""
         entry = None if self._closed else self._store.entries.get(finding_id)
