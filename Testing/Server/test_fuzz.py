@@ -39,8 +39,8 @@ def settings(known):
     of = {f"path.{name}": name for name in known} | {"body.volume": "volume", "body.conversation": "conversation"}
     lines += ["[parameters]", *(f'"{where}" = {{ dictionary = "{name}", probability = 0.7 }}' for where, name in of.items())]
     lines += ["[[operations]]", 'include-path-regex = "(finish|objects)$"', "request-timeout = 60"]  # work, not a hang
-    lines += ["[[operations]]", f'include-path = "{EXPORT}"', "request-timeout = 60", "[operations.parameters]"]
-    lines += ['"path.conversation" = { dictionary = "conversation", probability = 0.02 }']  # takes seconds
+    lines += ["[[operations]]", f'include-path = "{EXPORT}"', "request-timeout = 600", "[operations.parameters]"]
+    lines += ['"path.conversation" = { dictionary = "conversation", probability = 0.02 }']  # a second of work for each object
     return "\n".join(lines)
 
 
