@@ -204,9 +204,9 @@ class Answering:
     def _checked(self, words: str, objects: list[Known]) -> Iterator[Event]:
         """Fills the slots, checks every sentence against what was exported, and leaves out what states a finding unchecked."""
         from ctreasoner.appearance.verify import checked_text
-        from ctreasoner.appearance.wording import fill, render
+        from ctreasoner.appearance.wording import fill, render, spoken
         shown = [] if objects else [key for key, state, _ in self.engine.inside(self.volume) if state == "present"]
-        askable = [self.vocabulary.display(key).lower() for key in shown]
+        askable = [spoken(self.vocabulary.display(key)) for key in shown]
         text, spans = render(fill([words], [self._facts(o) for o in objects], askable))
         exported = {o.id: (o.display, o.key, _exported(o), o.first_voxel, o.state, tuple(o.box.size) if o.box is not None else None)
                     for o in objects}

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ctreasoner.appearance.wording import spoken
 from ctreasoner.dataset import known
 from ctreasoner.engine import Engine
 from ctreasoner.evaluation import probe, scans
@@ -38,7 +39,7 @@ def _row(engine: Engine, volume, key: str, state: str, patient: str) -> dict:
     engine.register(volume)
     speaker, whole = engine.speaker, engine.eyes.whole(volume)
     with probe.given_plan(["segment"], [key]):
-        question = speaker.processor.question(f"segment the {engine.vocabulary.display(key).lower()}")
+        question = speaker.processor.question(f"segment the {spoken(engine.vocabulary.display(key))}")
         thought = speaker.think(question, whole, [], {}, 1)
     logits = engine.eyes.context(whole, thought.codes[1][None])[0].existence[0, 0]
     return {"patient": patient, "object": key, "state": state, "logits": [round(v, 5) for v in logits.tolist()]}

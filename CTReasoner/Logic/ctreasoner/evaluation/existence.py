@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from ctreasoner.appearance.wording import spoken
 from ctreasoner.dataset.prepare import OBJECTS
 from ctreasoner.engine import Engine
 from ctreasoner.evaluation import trust
@@ -54,7 +55,7 @@ def absent_rows(engine: Engine, scan: Scan) -> list[dict]:
     """One row for each object that lies outside a scan or a crop of it, or that was erased."""
     rows = []
     for volume, key, how in (*beyond(scan), *erased(scan)):
-        outcome = ask(engine, volume, f"segment the {engine.vocabulary.display(key).lower()}", until=not_present)
+        outcome = ask(engine, volume, f"segment the {spoken(engine.vocabulary.display(key))}", until=not_present)
         found = outcome.of(key) or Found("", key)
         rows.append({"source": scan.source, "patient": scan.patient, "object": key, "how": how, "state": found.state or "not asked",
                      "probability": found.probability, "present": found.present, "box": found.head_box is not None,

@@ -25,7 +25,7 @@ from ctreasoner.appearance.attributes import accepted, attributes_for, rule
 from ctreasoner.appearance.measure import measure as measured_on
 from ctreasoner.appearance.measure import values
 from ctreasoner.appearance.verify import REFUTED, VERIFIED, Exported, share_checkable, verify
-from ctreasoner.appearance.wording import Facts, fill, render, rounded
+from ctreasoner.appearance.wording import Facts, fill, render, rounded, spoken
 from ctreasoner.engine import Engine
 from ctreasoner.evaluation import probe
 from ctreasoner.evaluation.asking import Outcome, ask
@@ -45,7 +45,7 @@ def number_rows(engine: Engine, scan: Scan, key: str) -> tuple[list[dict], Place
     """Rows of the numbers of an answer and of the same answer after an edit, and the answer's mask."""
     talk = f"numbers {scan.id} {key}"
     with probe.given_plan(["segment", "describe"], [key]), probe.certain(engine):
-        outcome = ask(engine, scan.volume, f"segment and describe the {engine.vocabulary.display(key).lower()}", words=True,
+        outcome = ask(engine, scan.volume, f"segment and describe the {spoken(engine.vocabulary.display(key))}", words=True,
                       conversation=talk)
     if not outcome.objects or not outcome.objects[0].mask.voxels:
         return [], Placed(np.zeros((0, 0, 0), bool), (0, 0, 0))
@@ -91,7 +91,7 @@ def numbers(engine: Engine, scan: Scan, key: str, outcome: Outcome, mask: Placed
 
 def sentence_rows(engine: Engine, scan: Scan) -> list[dict]:
     """One row for each question in words: every object alone, up to four together, and the first two compared."""
-    names, together = {k: engine.vocabulary.display(k).lower() for k in scan.present}, list(scan.present[:4])
+    names, together = {k: spoken(engine.vocabulary.display(k)) for k in scan.present}, list(scan.present[:4])
     asked = [(f"describe the {names[k]}", ["describe"], [k]) for k in scan.present]
     if len(together) > 1:
         asked += [(f"segment and describe {' and '.join(f'the {names[k]}' for k in together)}", ["segment", "describe"], together),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ctreasoner.appearance.wording import spoken
 from ctreasoner.engine import Engine
 from ctreasoner.evaluation.asking import Found, ask
 from ctreasoner.evaluation.scans import Scan
@@ -41,7 +42,7 @@ def write(engine: Engine, cases: Iterable[tuple[Scan, str]], out: Path, say: Cal
     lines = [f"# Answers of {engine.model['name']} ({engine.model['hash']})", "",
              "Green: the answer. Yellow: the truth. Which ones are shown was drawn with a seed, not chosen.", ""]
     for n, (scan, key) in enumerate(cases, 1):
-        text = rng.choice(WORDS).format(engine.vocabulary.display(key).lower())
+        text = rng.choice(WORDS).format(spoken(engine.vocabulary.display(key)))
         outcome = ask(engine, scan.volume, text, words=True)
         found = outcome.of(key) or Found("", key, state="not asked")
         said = " ".join(e.text for e in outcome.events if isinstance(e, Text)) or outcome.failed or "(nothing)"

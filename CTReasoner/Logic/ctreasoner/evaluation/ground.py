@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from ctreasoner.appearance.wording import spoken
 from ctreasoner.engine import Engine
 from ctreasoner.evaluation import probe
 from ctreasoner.evaluation.scans import Scan
@@ -54,7 +55,7 @@ def ground_text(name: str) -> str:
 
 
 def word(engine: Engine, key: str) -> str:
-    return engine.vocabulary.display(key).lower()
+    return spoken(engine.vocabulary.display(key))
 
 
 def lay(engine: Engine, scan: Scan, keys: Iterable[str] = OBJECTS, **others) -> Ground:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from ctreasoner.appearance.wording import spoken
 from ctreasoner.conversation import Known
 from ctreasoner.engine import Engine
 from ctreasoner.evaluation import probe
@@ -42,7 +43,7 @@ class Looker:
         engine.register(scan.volume)
         self.item, self.whole = engine.vocabulary[key], engine.eyes.whole(scan.volume)
         self.known = Known("look", 1, key, self.item.display)
-        question = engine.speaker.processor.question(f"segment the {self.item.display.lower()}")
+        question = engine.speaker.processor.question(f"segment the {spoken(self.item.display)}")
         with probe.given_plan(["segment"], [key]):
             self.thought = engine.speaker.think(question, self.whole, [], {}, 1)
 

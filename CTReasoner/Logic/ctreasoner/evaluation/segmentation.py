@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from statistics import median
 
+from ctreasoner.appearance.wording import spoken
 from ctreasoner.engine import Engine
 from ctreasoner.evaluation import detection, probe, surfaces
 from ctreasoner.evaluation.asking import Found, ask, final_mask, in_voxels
@@ -47,7 +48,7 @@ def measure(engine: Engine, scans: Iterable[Scan], say: Callable[[str], None] = 
 
 
 def question(engine: Engine, key: str) -> str:
-    return f"segment the {engine.vocabulary.display(key).lower()}"
+    return f"segment the {spoken(engine.vocabulary.display(key))}"
 
 
 def one(engine: Engine, scan: Scan, key: str) -> dict:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ctreasoner.appearance.wording import spoken
 from ctreasoner.dataset.prepare import OBJECTS
 from ctreasoner.engine import Engine
 from ctreasoner.evaluation.asking import ask, final_mask
@@ -86,7 +87,7 @@ def measure(engine: Engine, scans: Iterable[Scan], say: Callable[[str], None] = 
     rows = []
     for scan in scans:
         for q in questions(scan):
-            outcome = ask(engine, q.volume, f"segment the {engine.vocabulary.display(q.key).lower()}", until=final_mask)
+            outcome = ask(engine, q.volume, f"segment the {spoken(engine.vocabulary.display(q.key))}", until=final_mask)
             found = outcome.of(q.key)
             mask = found.mask if found is not None else Placed(np.zeros((0, 0, 0), bool), (0, 0, 0))
             rows.append({"scan": scan.id, "patient": scan.patient, "object": q.key, "kind": q.kind, "answered": mask.voxels > 0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+from ctreasoner.appearance.wording import spoken
 from ctreasoner.engine import Engine
 from ctreasoner.evaluation.asking import ask, looks_kept, not_present
 from ctreasoner.evaluation.scans import Scan
@@ -118,7 +119,7 @@ def wording_rows(engine: Engine, scan: Scan, keys: list[str], count: int = 25, s
     rng, rows = random.Random(seed), []
     with looks_kept(engine):
         for key in (k for k in keys if k in scan.present):
-            plain = ask(engine, scan.volume, f"segment the {engine.vocabulary.display(key).lower()}", until=not_present).of(key)
+            plain = ask(engine, scan.volume, f"segment the {spoken(engine.vocabulary.display(key))}", until=not_present).of(key)
             for n in range(count):
                 text = prompts.draw(rng, "heldout", "segment", objects=[key], noise=0.0).text
                 mistyped = n % 5 == 4
@@ -137,7 +138,7 @@ def order_rows(engine: Engine, scan: Scan, pairs: list[tuple[str, str]]) -> list
     for a, b in pairs:
         if a not in scan.present or b not in scan.present:
             continue
-        names = {k: engine.vocabulary.display(k).lower() for k in (a, b)}
+        names = {k: spoken(engine.vocabulary.display(k)) for k in (a, b)}
         with looks_kept(engine):
             runs = [ask(engine, scan.volume, f"segment the {names[x]} and the {names[y]}") for x, y in ((a, b), (b, a))]
         for key in (a, b):

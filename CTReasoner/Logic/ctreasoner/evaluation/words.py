@@ -19,6 +19,7 @@ from torch import Tensor
 from ctreasoner.appearance.attributes import ATTRIBUTES, accepted, attributes_for, nodule_labels, rule
 from ctreasoner.appearance.measure import measure as measured_on
 from ctreasoner.appearance.measure import values
+from ctreasoner.appearance.wording import spoken
 from ctreasoner.dataset import known
 from ctreasoner.engine import Engine
 from ctreasoner.evaluation import agreement, clicks, probe
@@ -83,7 +84,7 @@ def organs(engine: Engine, scans: Iterable[Scan], say: Callable[[str], None] = l
 
 def _described(engine: Engine, scan: Scan, key: str) -> Outcome:
     with probe.told(engine, key):
-        return ask(engine, scan.volume, f"describe the {engine.vocabulary.display(key).lower()}", until=first_measurement)
+        return ask(engine, scan.volume, f"describe the {spoken(engine.vocabulary.display(key))}", until=first_measurement)
 
 
 @dataclass(frozen=True)

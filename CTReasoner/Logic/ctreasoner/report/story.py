@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..appearance.wording import spoken
 from ..errors import InputError
 from ..events import Box, By, Category, Event, Existence, Look, Mask, Measurement, load_mask
 from ..geometry import Volume
@@ -150,7 +151,7 @@ def _look_row(story: ObjectStory, volume: Volume, number: int, size_px: int) -> 
         extent = 1.02 * float(np.max((hi - lo)[_axes_of(plane)]))
         pane = Pane.of(plane, _in_plane(plane, (lo + hi) / 2, target), extent, size_px)
         image = draw(volume, pane, Drawing(look.window, frames=frames, inside=(lo, hi)))
-        words = f"{plane} picture of look {look.step}" + (f" with the box of the {story.display.lower()}" if box else "")
+        words = f"{plane} picture of look {look.step}" + (f" with the box of the {spoken(story.display)}" if box else "")
         pictures.append(Picture(image, words, plane))
     size = " × ".join(f"{v:.0f}" for v in look.view.size_mm)
     spacing = _one_number(look.view.spacing_mm)
@@ -270,4 +271,4 @@ def place_of(mask: np.ndarray, first: Sequence[int], volume: Volume, axis: Line 
 
 def _alt(story: ObjectStory, plane: str, lines: dict[str, Line]) -> str:
     measured = "".join(f", {name.replace('_', ' ')} {line.label}" for name, line in lines.items())
-    return f"{plane} picture with the mask of the {story.display.lower()}{measured}"
+    return f"{plane} picture with the mask of the {spoken(story.display)}{measured}"

@@ -19,6 +19,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from starlette.datastructures import QueryParams
 
 from ..answer import Answer, assemble
+from ..appearance.wording import spoken
 from ..client.volumes import VolumeFile
 from ..errors import UsageError, error_of
 from ..events import Click, PromptBox, from_json, load_mask
@@ -328,7 +329,7 @@ async def _infer(server: Server, user: str, row: sqlite3.Row, model: str, params
 
 
 def _segment(display: str) -> str:
-    return f"Segment the {display.lower()}."
+    return f"Segment the {spoken(display)}."
 
 
 async def _present(server: Server, user: str, file: VolumeFile) -> list[str]:
