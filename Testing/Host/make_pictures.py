@@ -1,4 +1,5 @@
-"""Pictures of the module in the host, with a recorded answer: first look, closer look, finished, refused; light and dark.
+"""Pictures of the module in the host, with a recorded answer: first look, closer look, finished, refused; the panel in light
+and dark, and two of its sections.
 
     python Testing/Host/make_pictures.py OUT [RECORDING]
 
@@ -20,23 +21,9 @@ import host  # noqa: E402
 import slicer  # noqa: E402
 from ctreasoner.events import Look  # noqa: E402
 from PIL import Image  # noqa: E402
-from PyQt5 import QtGui, QtWidgets  # noqa: E402
 
 MODULE = HERE.parents[1] / "CTReasoner" / "CTReasoner.py"
 SIZE = (1360, 900)
-
-
-def dark() -> QtGui.QPalette:
-    """The dark palette of Slicer's style."""
-    palette, roles = QtGui.QPalette(), QtGui.QPalette
-    colours = {roles.Window: "#2b2b2b", roles.WindowText: "#e6e6e6", roles.Base: "#232323", roles.AlternateBase: "#2b2b2b",
-               roles.Text: "#e6e6e6", roles.Button: "#3a3a3a", roles.ButtonText: "#e6e6e6", roles.Highlight: "#2a6db0",
-               roles.HighlightedText: "#ffffff", roles.ToolTipBase: "#3a3a3a", roles.ToolTipText: "#e6e6e6"}
-    for role, colour in colours.items():
-        palette.setColor(role, QtGui.QColor(colour))
-    for role in (roles.Text, roles.ButtonText, roles.WindowText):
-        palette.setColor(roles.Disabled, role, QtGui.QColor("#7d7d7d"))
-    return palette
 
 
 def play_until(app, controller, t: float) -> None:
@@ -50,6 +37,15 @@ def play_until(app, controller, t: float) -> None:
         return time.monotonic() > end or (waiting[0].t > t and not case.follower.moving and not controller._is_stale)
 
     app.wait_for(rests, 30)
+    app.process(100)
+
+
+def section(app, path: Path, button) -> None:
+    """Write a picture of one section of the panel, opened for it."""
+    button.collapsed = False
+    app.process(300)
+    host.grab(path, button)
+    button.collapsed = True
     app.process(100)
 
 
@@ -83,12 +79,14 @@ def main(out: Path, recording: Path) -> None:
     app.process(2500)
     host.grab(out / "module-finished.png")
     host.grab(out / "panel-light.png", widget.parent)
-    QtWidgets.QApplication.setPalette(dark())
+    app.set_dark(True)
     controller.chat.changed()
     app.process(300)
     host.grab(out / "panel-dark.png", widget.parent)
     host.grab(out / "module-dark.png")
-    QtWidgets.QApplication.setPalette(QtWidgets.QApplication.style().standardPalette())
+    app.set_dark(False)
+    ui.exportFolderButton.directory = "/data/exports"
+    section(app, out / "panel-export.png", ui.exportSection)
     other = slicer.util.addVolumeFromArray(slicer.util.arrayFromVolume(node)[5:].copy(), name="Another CT")
     ui.ctSelector.setCurrentNode(other)
     app.process(100)
@@ -97,6 +95,10 @@ def main(out: Path, recording: Path) -> None:
     app.wait_for(lambda: controller.case.conversation.turns and not controller.asking.is_busy, 20)
     app.process(200)
     host.grab(out / "module-refused.png")
+    ui.engineSection.collapsed = False
+    ui.serverAddressLineEdit.text, ui.serverTokenLineEdit.text = "https://ct.example.org:8642", "no-token"
+    ui.engineKindComboBox.currentIndex = 2
+    section(app, out / "panel-server.png", ui.engineSection)
     host.check_handlers()
     app.close()
     for picture in [*out.glob("module-*.png"), *out.glob("panel-*.png")]:

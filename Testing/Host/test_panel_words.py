@@ -167,7 +167,7 @@ def test_light_and_dark_are_readable() -> None:
         linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
-    for colours, ground in ((pages.LIGHT, 1.0), (pages.DARK, luminance("#2b2b2b"))):
+    for colours, ground in ((pages.LIGHT, 1.0), (pages.DARK, luminance("#323232"))):
         for name in ("text", "faint", "link", "good", "bad", "warn"):
             own = luminance(getattr(colours, name))
             contrast = (max(own, ground) + 0.05) / (min(own, ground) + 0.05)

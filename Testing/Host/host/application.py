@@ -33,6 +33,35 @@ from .wrapping import wrap
 
 _current: Application | None = None
 
+# Slicer's "Dark Slicer", by role of the palette; what it leaves out is as in the light style
+DARK = {
+    "Window": "#323232",
+    "WindowText": "#ffffff",
+    "Base": "#1e1e1e",
+    "AlternateBase": "#323232",
+    "ToolTipBase": "#ffffff",
+    "ToolTipText": "#323232",
+    "Text": "#ffffff",
+    "Button": "#323232",
+    "ButtonText": "#ffffff",
+    "BrightText": "#ff0000",
+    "Light": "#828284",
+    "Midlight": "#5a5a5b",
+    "Dark": "#232323",
+    "Mid": "#2b2b2b",
+    "Shadow": "#141414",
+    "Highlight": "#3ca4ff",
+    "HighlightedText": "#ffffff",
+    "Link": "#3ca4ff",
+}
+DARK_DISABLED = {
+    "WindowText": "#6d6d6d",
+    "Text": "#6d6d6d",
+    "ButtonText": "#b4b4b4",
+    "Highlight": "#505050",
+    "HighlightedText": "#6d6d6d",
+}
+
 
 class _SlicerModule(types.ModuleType):
     """``slicer`` with the Qt classes of the index; real MRML names stay as they are."""
@@ -132,30 +161,13 @@ class Application:
         return self
 
     def set_dark(self, dark: bool):
-        """Colours of Slicer's dark or light style."""
-        palette = QtGui.QPalette()
+        """Colours of the style "Dark Slicer" (`qSlicerDarkStyle.cxx` of Slicer 5), or the light ones."""
+        palette = self.qapp.style().standardPalette()
         if dark:
-            roles = (
-                ("Window", "#353535"),
-                ("WindowText", "#ffffff"),
-                ("Base", "#2a2a2a"),
-                ("AlternateBase", "#424242"),
-                ("Text", "#ffffff"),
-                ("ToolTipBase", "#ffffff"),
-                ("ToolTipText", "#353535"),
-                ("Button", "#353535"),
-                ("ButtonText", "#ffffff"),
-                ("BrightText", "#ff0000"),
-                ("Link", "#42a5f5"),
-                ("Highlight", "#2a82da"),
-                ("HighlightedText", "#ffffff"),
-            )
-            for role, colour in roles:
+            for role, colour in DARK.items():
                 palette.setColor(getattr(QtGui.QPalette, role), QtGui.QColor(colour))
-            for role in (QtGui.QPalette.WindowText, QtGui.QPalette.Text, QtGui.QPalette.ButtonText):
-                palette.setColor(QtGui.QPalette.Disabled, role, QtGui.QColor("#7f7f7f"))
-        else:
-            palette = self.qapp.style().standardPalette()
+            for role, colour in DARK_DISABLED.items():
+                palette.setColor(QtGui.QPalette.Disabled, getattr(QtGui.QPalette, role), QtGui.QColor(colour))
         self.qapp.setPalette(palette)
         self.process()
 
