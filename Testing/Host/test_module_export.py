@@ -140,6 +140,17 @@ def opened(panel: Panel) -> Panel:
     return panel
 
 
+def test_a_section_that_is_opened_shows_nothing_that_is_not_wanted(panel: Panel) -> None:
+    panel.ui.exportSection.collapsed = True
+    panel.controller.refresh()
+    panel.ui.exportSection.collapsed = False
+    panel.settle()
+    names = ("mendCodesButton", "mendEmptyButton", "mendImagesButton", "archiveAddressLineEdit", "archiveNamelessCheckBox")
+    assert [name for name in names if getattr(panel.ui, name).visible] == []
+    panel.ui.archiveCheckBox.click()
+    assert panel.ui.archiveAddressLineEdit.visible
+
+
 def segment_of(panel: Panel):
     writer = panel.controller.case.writer
     return writer.segmentation.GetSegmentation().GetSegment(writer.findings()[0].segment_id)

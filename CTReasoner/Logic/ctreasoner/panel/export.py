@@ -42,6 +42,13 @@ class Exporter:
         for box in (*OBJECTS.values(), "databaseCheckBox", "archiveCheckBox"):
             getattr(ui, box).connect("toggled(bool)", lambda _on: self.show_plan(*self._shown))
         self._shown: tuple[Case | None, bool] = (None, False)
+        ui.exportSection.connect("contentsCollapsed(bool)", self._folded)
+
+    def _folded(self, is_folded: bool) -> None:
+        """A section that opens shows all that lies in it, also what was hidden while it was folded."""
+        if not is_folded:
+            self.sender.show()
+            self.show_plan(*self._shown)
 
     @property
     def wished(self) -> list[str]:

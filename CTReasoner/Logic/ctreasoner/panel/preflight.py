@@ -46,9 +46,10 @@ class Preflight:
             why = why_derived(case.node, wished, is_elsewhere)
             lines = [*_of_masks(case, codes, empty), *_of_objects(case.node, why, wished, into_database, to_archive, is_elsewhere)]
         self._ui.exportPlanLabel.text = "\n".join(lines)
-        self._ui.mendCodesButton.visible = bool(codes)
-        self._ui.mendEmptyButton.visible = bool(empty)
-        self._ui.mendImagesButton.visible = bool(why) and not is_elsewhere and bool(loaded_files(case.node))
+        is_open = not self._ui.exportSection.collapsed
+        self._ui.mendCodesButton.visible = is_open and bool(codes)
+        self._ui.mendEmptyButton.visible = is_open and bool(empty)
+        self._ui.mendImagesButton.visible = is_open and bool(why) and not is_elsewhere and bool(loaded_files(case.node))
 
     def restore_codes(self) -> None:
         """Give the segments the codes again that they had in the answer."""

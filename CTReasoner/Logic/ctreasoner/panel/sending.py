@@ -38,8 +38,8 @@ class Sender:
         ui.archiveAddressLineEdit.connect("editingFinished()", lambda: qt.QSettings().setValue(ADDRESS_KEY, self.address))
         ui.archiveCertificateLineEdit.connect("currentPathChanged(QString)",
                                               lambda path: qt.QSettings().setValue(CERTIFICATE_KEY, path))
-        ui.archiveCheckBox.connect("toggled(bool)", self._show)
-        self._show(ui.archiveCheckBox.checked)
+        ui.archiveCheckBox.connect("toggled(bool)", self.show)
+        self.show()
 
     @property
     def is_wished(self) -> bool:
@@ -58,9 +58,10 @@ class Sender:
         """Whether a person has said that what belongs to no patient shall be sent, too."""
         return bool(self._ui.archiveNamelessCheckBox.checked)
 
-    def _show(self, is_wished: bool) -> None:
+    def show(self, *_toggled: bool) -> None:
+        """Show the fields where they are wanted, and the section is open."""
         for name in FIELDS:
-            getattr(self._ui, name).visible = is_wished
+            getattr(self._ui, name).visible = self.is_wished and not self._ui.exportSection.collapsed
 
     def start(self, engine: Any, folder: Path, before: str) -> None:
         """Begin to send the DICOM objects of a folder; `before` stays in front of what is told."""
