@@ -99,8 +99,12 @@ class RemoteEngine(Telling):
 
     def export(self, volume: VolumeFile, folder: str | os.PathLike, *, conversation: str = "default",
                source: str | Sequence[str] = "", edited: Mapping[str, str | os.PathLike] | None = None,
-               rejected: Sequence[str] = (), dicom: Sequence[str] = ("seg",), accepted_by: str = "") -> int:
-        """Have the conversation about a CT written and fetched to a folder; see `LocalEngine.export`."""
+               rejected: Sequence[str] = (), dicom: Sequence[str] = ("seg",), accepted_by: str = "",
+               incomplete: bool = False) -> int:
+        """Have the conversation about a CT written and fetched to a folder; see `LocalEngine.export`.
+
+        `incomplete` changes nothing: what a server writes never refers to the original images.
+        """
         self.start()
         with self._lock:
             self._count += 1
@@ -127,6 +131,17 @@ class RemoteEngine(Telling):
             self._keep(Message("inside", ask, facts={"states": {}, "is_whole": True}))
         else:       # beside the thread of questions, which do not wait for it
             threading.Thread(target=self._inside, args=(ask, there), daemon=True).start()
+        return ask
+
+    def push(self, folder: str | os.PathLike, address: str, *, token: str = "", certificate: str = "",
+             without_patient: bool = False) -> int:
+        """Refuse to send an export to an archive: what a server writes refers to a series that no archive has."""
+        with self._lock:
+            self._count += 1
+            ask = self._count
+        self._keep(Message("pushed", ask, facts={
+            "code": "CTR-USE-027", "sentence": "What a server wrote is not sent to an archive.",
+            "hint": "Answer with the engine on this computer, and export again."}))
         return ask
 
     def cancel(self, ask: int) -> None:
