@@ -82,13 +82,21 @@ class RemoteEngine(Telling):
             self._set("starting")
             self._jobs.put(self._connect)
 
-    def ask(self, request: Request, volume: VolumeFile, *, answered: int = 0, known: Mapping[str, str] | None = None) -> int:
-        """Put a question and return its number; see `LocalEngine.ask`. The CT is sent where the server lacks it."""
+    def ask(self, request: Request, volume: VolumeFile, *, answered: int = 0, known: Mapping[str, str] | None = None,
+            dicom: str | os.PathLike | None = None, source: str | Sequence[str] = "") -> int:
+        """Put a question and return its number; see `LocalEngine.ask`. The CT is sent where the server lacks it.
+
+        DICOM objects (`dicom`) are not taken over a server: such a question fails with a sentence.
+        """
         self.start()
         with self._lock:
             self._count += 1
             ask = self._count
             self._open[ask] = _Asked(request, volume, answered, dict(known or {}))
+        if dicom is not None:
+            self._end(ask, Failed, code="CTR-USE-028", sentence="A server takes no DICOM objects to import.",
+                      hint="Import them with the engine on this computer.")
+            return ask
         self._jobs.put(lambda: self._answer(ask))
         self._busy()
         return ask
