@@ -25,6 +25,15 @@ def still_window():
     host.take_failures()
 
 
+@pytest.fixture(scope="module", name="slicer_app")
+def small_window():
+    """A small window that renders, for tests that look at views or click in them."""
+    application = host.Application(size=(900, 520)).show()
+    yield application
+    application.close()
+    host.take_failures()
+
+
 def a_ct(name: str = "CT", shape=SHAPE):
     """A volume of 3 mm voxels around the origin, -1000 HU with a block of 40 HU, shown in the slice views."""
     voxels = np.full(shape, -1000, np.int16)

@@ -19,20 +19,12 @@ from client_bench import LONGEST_S
 from ctreasoner.client.local import LocalEngine
 from ctreasoner.dicom import SegObject, read_series, write_derived, write_seg
 from ctreasoner.scene.identity import tags_of
-from panel_fixtures import LivePanel
+from panel_fixtures import LivePanel, small_window  # noqa: F401 (a fixture)
 from PyQt5.QtWidgets import QFileDialog
 
 ADD, REMOVE = 1, 2
 MISSING, EXTRA = (36, 25, 20), (15, 25, 20)        # voxels
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:(pydicom|highdicom)")
-
-
-@pytest.fixture(scope="module")
-def slicer_app():
-    application = host.Application(size=(900, 520)).show()
-    yield application
-    application.close()
-    host.take_failures()
 
 
 @pytest.fixture(scope="module")

@@ -7,18 +7,9 @@ import numpy as np
 import pytest
 import slicer
 from host.hands import LEFT, NO, SHIFT, point_of
-from panel_fixtures import Panel
+from panel_fixtures import Panel, small_window  # noqa: F401 (a fixture)
 
 ESCAPE, RETURN = 0x01000000, 0x01000004
-
-
-@pytest.fixture(scope="module")
-def slicer_app():
-    """A small window: software rendering takes most of the time."""
-    application = host.Application(size=(900, 520)).show()
-    yield application
-    application.close()
-    host.take_failures()
 
 
 @pytest.fixture

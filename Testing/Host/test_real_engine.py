@@ -24,6 +24,7 @@ from ctreasoner.geometry import View, Volume, digest, sample
 from ctreasoner.reasoner import model_folder
 from ctreasoner.scene import voxels_of
 from ctreasoner.scene.identity import tag
+from panel_fixtures import small_window  # noqa: F401 (a fixture)
 
 pytestmark = [pytest.mark.weights, pytest.mark.demo_ct]
 RETURN = 0x01000004
@@ -68,14 +69,6 @@ class Desk:
     def record(self) -> Record:
         """What the engine's process wrote down of the conversation, beside its masks."""
         return Record(next(path.parent for path in self.engine.session.rglob(FILE)))
-
-
-@pytest.fixture(scope="module")
-def slicer_app():
-    application = host.Application(size=(900, 520)).show()
-    yield application
-    application.close()
-    host.take_failures()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import inspect
 
 import numpy as np
 import pytest
-from client_bench import answered, begun, events_of, exported, question, wait
+from client_bench import answered, begun, events_of, exported, inside, question, wait
 from ctreasoner.client.local import LocalEngine
 from ctreasoner.client.masks import write_crop
 from ctreasoner.client.remote import RemoteEngine
@@ -48,7 +48,8 @@ def test_it_answers_and_masks_lie_in_the_workspace(engine, handed):
     assert next(e for e in events if isinstance(e, Started)).volume["identity"] == handed.identity
     mask = next(e for e in events if isinstance(e, Mask) and e.stage == "final")
     assert load_mask(mask, engine.workspace(asked)).sum() == mask.voxels
-    assert engine.state == "ready" and engine.model["name"] == "double" and not engine.is_busy
+    wait_for(lambda: engine.state == "ready")           # a moment after the last event: another thread says it
+    assert engine.model["name"] == "double" and not engine.is_busy
 
 
 def test_questions_are_answered_one_after_the_other(engine, handed):
@@ -107,3 +108,12 @@ def test_a_server_that_is_not_there_is_told_and_fails_the_question():
         engine.close()
     with pytest.raises(UsageError):
         RemoteEngine("http://hospital.example")
+
+
+@pytest.mark.parametrize("reply", [
+    {}, {"states": [], "is_whole": True}, {"states": {"heart": "present"}, "is_whole": True}, None, b"x"])
+def test_what_no_server_would_say_of_a_ct_is_said_to_be_foreign(engine, handed, monkeypatch, reply):
+    answered(engine, engine.ask(question(handed, "segment the heart", conversation="strange"), handed))
+    monkeypatch.setattr(engine._wire, "call", lambda *_arguments, **_more: reply)
+    facts = inside(engine, engine.inside(handed))
+    assert facts["code"] == "CTR-NET-014" and "no CTReasoner server" in facts["sentence"]

@@ -24,7 +24,7 @@ from .folder import SessionFolder
 from .masks import read_crop
 from .telling import Message, Telling, digest
 from .volumes import VolumeFile, VolumeStore
-from .wire import NotThere, Wire
+from .wire import NotThere, Wire, foreign
 
 NEW_SERIES = "The DICOM objects refer to a new CT series, not to the original: its files do not leave this computer."
 
@@ -301,9 +301,12 @@ class RemoteEngine(Telling):
     def _inside(self, ask: int, there: str) -> None:
         try:
             shown = self._wire.call("GET", f"/v1/volumes/{there}/objects")
-            facts = {"states": shown["states"], "is_whole": shown["is_whole"]}
+            facts = {"states": {key: (str(state), float(p)) for key, (state, p) in shown["states"].items()},
+                     "is_whole": bool(shown["is_whole"])}
         except CTReasonerError as error:
             facts = _facts(error)
+        except (AttributeError, KeyError, TypeError, ValueError):       # JSON, but none that the API knows
+            facts = _facts(foreign(self._wire.host))
         self._keep(Message("inside", ask, facts=facts))
 
     def _forget(self, identity: str) -> None:

@@ -97,7 +97,7 @@ class Wire:
         try:
             return json.loads(read) if is_json and read else read or None
         except ValueError as error:
-            raise _foreign(self.host) from error
+            raise foreign(self.host) from error
 
     @contextmanager
     def _answer(
@@ -124,7 +124,7 @@ class Wire:
         """Return the server's info; raise the sentence that says why it cannot be used."""
         info = self.call("GET", "/v1/info")
         if not isinstance(info, dict) or "protocol" not in info:
-            raise _foreign(self.host)
+            raise foreign(self.host)
         if info["protocol"] != PROTOCOL:
             raise NetworkError(
                 f"The server speaks version {info['protocol']} of the protocol, this program version {PROTOCOL}.",
@@ -272,7 +272,7 @@ class Wire:
         count = int(np.prod(event.shape))
         target = (workspace / event.path).resolve()
         if len(bits) != (count + 7) // 8 or not target.is_relative_to(workspace.resolve()):
-            raise _foreign(self.host)
+            raise foreign(self.host)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             np.save(target, np.unpackbits(np.frombuffer(bits, np.uint8), count=count).reshape(event.shape))
@@ -355,12 +355,12 @@ def _unpack(file: Any, folder: Path, host: str) -> None:
             for info in archive.infolist():
                 target = (root / info.filename).resolve()
                 if not target.is_relative_to(root) or info.is_dir():
-                    raise _foreign(host)
+                    raise foreign(host)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with archive.open(info) as source, open(target, "wb") as sink:
                     shutil.copyfileobj(source, sink)
     except zipfile.BadZipFile as error:
-        raise _foreign(host) from error
+        raise foreign(host) from error
     except OSError as error:
         raise ResourceError(
             f"{folder.name} could not be written: {error.strerror or error}.",
@@ -388,12 +388,12 @@ def _refusal(response: http.client.HTTPResponse, host: str) -> CTReasonerError:
         facts = json.loads(response.read(1 << 20))
         facts = {"code": str(facts["code"]), "sentence": str(facts["detail"]), "hint": str(facts.get("hint") or "")}
     except (ValueError, KeyError, TypeError, *CUT):
-        return _foreign(host)
+        return foreign(host)
     kind = {404: NotThere, 409: Conflict}.get(response.status)
     return kind(facts["sentence"], code=facts["code"], hint=facts["hint"]) if kind else error_of(facts)
 
 
-def _foreign(host: str) -> NetworkError:
+def foreign(host: str) -> NetworkError:
     return NetworkError(f"What answers at {host} is no CTReasoner server.", code="CTR-NET-014", hint=HINT)
 
 
