@@ -150,6 +150,7 @@ class _Passing(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")     # said, so that no client sends its next request into a closed one
         self.end_headers()
         self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
 
